@@ -1,0 +1,3 @@
+from cdk_cryoem_stacks.__main__ import main
+
+main()

@@ -1,0 +1,52 @@
+"""AWS CDK constructs for cryo-EM computing: movies land, lanes open, jobs run, nodes go."""
+
+from .engine import JOB_EVENT_DETAIL_TYPE, JOB_EVENT_SOURCE, Engine
+from .hook_function import HookFunction
+from .instances import InstanceShape, instance_shapes
+from .landing_zone import LandingZone
+from .lane import Capacity, Lane, default_lanes
+from .lane_hooks import DATASET_LANDED, PLATFORM_EVENT_SOURCE, LaneHooks
+from .lane_manifest import LaneManifest
+from .lustre_store import Association, ILustreStore, LustreStore
+from .microscope_ingest import MicroscopeIngest, NfsShare, SmbShare
+from .monthly_budget import MonthlyBudget
+from .parallel_cluster import ParallelCluster
+from .parallel_cluster_config import ClusterInputs, HeadNode, cluster_configuration
+from .parallel_cluster_provider import ParallelClusterProvider
+from .platform import CryoEmPlatform, Microscope
+from .problems import CryoEmError, Problem
+from .ssm_documents import HeadNodeDocuments
+
+__all__ = [
+    "DATASET_LANDED",
+    "JOB_EVENT_DETAIL_TYPE",
+    "JOB_EVENT_SOURCE",
+    "PLATFORM_EVENT_SOURCE",
+    "Association",
+    "Capacity",
+    "ClusterInputs",
+    "CryoEmError",
+    "CryoEmPlatform",
+    "Engine",
+    "HeadNode",
+    "HeadNodeDocuments",
+    "HookFunction",
+    "ILustreStore",
+    "InstanceShape",
+    "LandingZone",
+    "Lane",
+    "LaneHooks",
+    "LaneManifest",
+    "LustreStore",
+    "Microscope",
+    "MicroscopeIngest",
+    "MonthlyBudget",
+    "NfsShare",
+    "ParallelCluster",
+    "ParallelClusterProvider",
+    "Problem",
+    "SmbShare",
+    "cluster_configuration",
+    "default_lanes",
+    "instance_shapes",
+]

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Sets up the head node's own programs, from the folder it lies in. ParallelCluster runs it twice, as root:
+#   bootstrap.sh install   SETUP.json   before Slurm starts (OnNodeStart): programs and settings
+#   bootstrap.sh configure SETUP.json   when Slurm runs (OnNodeConfigured): Python packages, spool, the sender's units
+# Both may be run again at any time. SETUP.json holds names only; secrets are read where they are needed.
+set -euo pipefail
+
+if (($# != 2)) || [[ ! -r $2 ]]; then
+    echo "usage: bootstrap.sh install|configure SETUP.json" >&2
+    exit 2
+fi
+phase=$1 setup=$2
+home=${CRYOEM_HOME:-/opt/cryoem}
+content=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${AWS_REGION:?the region}"
+
+user=
+if [[ -r /etc/parallelcluster/cfnconfig ]]; then
+    # shellcheck source=/dev/null
+    . /etc/parallelcluster/cfnconfig
+    user=${cfn_cluster_user:-}
+fi
+
+setting() {
+    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$setup" "$1"
+}
+
+replace() { # new folder, its place
+    rm -rf "$2.before"
+    [[ ! -e $2 ]] || mv "$2" "$2.before"
+    mv "$1" "$2"
+    rm -rf "$2.before"
+}
+
+install_programs() {
+    mkdir -p "$home"/{bin,etc,lanes,spool}
+    local draft recipes part
+    draft=$(mktemp -d "$home/.install.XXXXXX")
+    cp -r "$content" "$draft/program"
+    chmod -R a+rX,go-w "$draft/program"
+    chmod 755 "$draft"/program/bin/*
+    replace "$draft/program" "$home/program"
+    for part in lib units requirements.txt; do ln -sfn "program/$part" "$home/$part"; done
+    # Copies, because a program finds its home by its own place.
+    cp -f "$home"/program/bin/* "$home/bin/"
+    [[ -x $home/venv/bin/python ]] || ln -sfn "${CRYOEM_PYTHON:-$(command -v python3)}" "$home/bin/python"
+
+    recipes=$(setting recipes)
+    if [[ $recipes != none ]]; then
+        aws s3 cp --quiet --region "$AWS_REGION" "$recipes" "$draft/recipes.zip"
+        python3 -m zipfile -e "$draft/recipes.zip" "$draft/recipes"
+        chmod -R a+rX,go-w "$draft/recipes"
+        find "$draft/recipes" -maxdepth 1 -type f -exec chmod 755 {} +
+        replace "$draft/recipes" "$home/recipes"
+    fi
+    cat >"$draft/head-node.env" <<SETTINGS
+CLUSTER=$(setting cluster)
+EVENT_BUS=$(setting event_bus)
+AWS_REGION=$AWS_REGION
+MANIFEST_PARAMETER=$(setting manifest_parameter)
+CRYOSPARC_SECRET=$(setting cryosparc_secret)
+CRYOSPARC_URL=${CRYOEM_CRYOSPARC_URL:-}
+CRYOSPARC_WORKER=${CRYOEM_CRYOSPARC_WORKER:-/cryosparc/cryosparc_worker/bin/cryosparcw}
+FSX=${CRYOEM_FSX:-/fsx}
+SCRATCH=${CRYOEM_SCRATCH:-/scratch}
+SLURM_BIN=${CRYOEM_SLURM_BIN-/opt/slurm/bin}
+PROCESSING_USER=$user
+${CRYOEM_SLURM_CONF:+SLURM_CONF=$CRYOEM_SLURM_CONF}
+SETTINGS
+    mv "$draft/head-node.env" "$home/etc/head-node.env"
+    rm -rf "$draft"
+    chmod 755 "$home" "$home"/{bin,etc,lanes,spool}
+    if id slurm >/dev/null 2>&1 && [[ $EUID == 0 ]]; then chown slurm "$home/spool"; fi
+}
+
+install_packages() {
+    [[ -z ${CRYOEM_PYTHON:-} ]] || return 0 # a Python that has them was given
+    [[ -x $home/venv/bin/python ]] || python3 -m venv "$home/venv"
+    "$home/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$home/requirements.txt"
+    ln -sfn "$home/venv/bin/python" "$home/bin/python"
+}
+
+start_sender() {
+    if [[ ! -d /run/systemd/system || $home != /opt/cryoem ]]; then
+        echo "bootstrap: no systemd for $home; run $home/bin/send-events --stay"
+        return 0
+    fi
+    cp -f "$home"/units/cryoem-send-events.* /etc/systemd/system/
+    systemctl daemon-reload
+    systemctl enable --now cryoem-send-events.path cryoem-send-events.timer
+}
+
+case $phase in
+install) install_programs ;;
+configure)
+    [[ -x $home/bin/job-completion ]] || install_programs
+    install_packages
+    start_sender
+    ;;
+*)
+    echo "bootstrap: unknown phase '$phase', expected install or configure" >&2
+    exit 2
+    ;;
+esac
+echo "bootstrap: $phase done"

@@ -1,0 +1,71 @@
+"""job-completion: what Slurm's jobcomp/script plugin runs for every job that ends.
+
+Runs as the user slurm, who has no AWS credentials: it only puts a small file into the spool, which root sends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Mapping
+
+from . import settings, slurm
+
+
+def event(environment: Mapping[str, str], *, cluster: str, projects: Path, tres: str) -> Dict[str, object]:
+    """The job event's detail, from the variables that jobcomp/script sets."""
+    return {
+        "version": 1,
+        "cluster": cluster,
+        "job_id": environment["JOBID"],
+        "name": environment.get("JOBNAME", ""),
+        "user": environment.get("USERNAME", environment.get("UID", "")),
+        "partition": environment["PARTITION"],
+        "state": environment["JOBSTATE"],
+        "exit_code": environment.get("EXITCODE", ""),
+        "submit": int(environment.get("SUBMIT", "0")),
+        "start": int(environment.get("START", "0")),
+        "end": int(environment["END"]),
+        "nodes": environment.get("NODES", ""),
+        "node_count": int(environment.get("NODECNT", "0") or 0),
+        "tres": tres,
+        "project": project_of(environment.get("WORK_DIR", ""), projects),
+    }
+
+
+def project_of(work_dir: str, projects: Path) -> str:
+    """The project a job belongs to: the folder below /fsx/projects it was started in; empty elsewhere."""
+    try:
+        relative = Path(work_dir).resolve().relative_to(projects.resolve())
+    except ValueError:
+        return ""
+    return relative.parts[0] if relative.parts else ""
+
+
+def tres_of(job_id: str) -> str:
+    """What Slurm gave the job (cpu=..,mem=..,gres/gpu=..); empty when it does not say, and the node is then priced whole."""
+    try:
+        shown = slurm.run("scontrol", "--oneliner", "show", "job", job_id)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"job-completion: no details of job {job_id}: {error}", file=sys.stderr)
+        return ""
+    found = re.search(r"\s(?:Alloc)?TRES=(\S+)", shown)
+    return found[1] if found and found[1] != "(null)" else ""
+
+
+def main() -> None:
+    """Spool the event; a rename makes it appear whole or not at all."""
+    here = settings.load()
+    detail = event(os.environ, cluster=here.cluster, projects=here.projects, tres=tres_of(os.environ["JOBID"]))
+    name = f"{detail['end']}-{detail['job_id']}.json"
+    draft = here.spool / f".{name}.{os.getpid()}"
+    draft.write_text(json.dumps(detail))
+    draft.rename(here.spool / name)
+
+
+if __name__ == "__main__":
+    main()

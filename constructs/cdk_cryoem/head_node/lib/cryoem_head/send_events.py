@@ -1,0 +1,82 @@
+"""send-events: what is in the spool goes to EventBridge; a file is removed once EventBridge has taken it.
+
+Run by root from a systemd path unit and a timer. Needs boto3. An outage costs time, not events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any, List
+
+import boto3
+
+from . import settings
+
+SOURCE = "cryoem.slurm"
+DETAIL_TYPE = "Slurm Job State Change"
+_BATCH = 10  # PutEvents takes ten entries at most
+
+
+def waiting(spool: Path) -> List[Path]:
+    """Events in the spool, the oldest first."""
+    return sorted(path for path in spool.glob("*.json") if not path.name.startswith("."))
+
+
+def send(spool: Path, *, event_bus: str, events: Any) -> int:
+    """Send all that is waiting; returns how many EventBridge took. A file that is no JSON is set aside, not lost."""
+    taken = 0
+    files = waiting(spool)
+    for start in range(0, len(files), _BATCH):
+        batch = []
+        for path in files[start : start + _BATCH]:
+            text = path.read_text()
+            try:
+                json.loads(text)
+            except ValueError:
+                print(f"send-events: {path} is no JSON, set aside", file=sys.stderr)
+                path.rename(path.with_suffix(".unreadable"))
+                continue
+            batch.append((path, text))
+        if not batch:
+            continue
+        answer = events.put_events(
+            Entries=[
+                {"EventBusName": event_bus, "Source": SOURCE, "DetailType": DETAIL_TYPE, "Detail": text}
+                for _, text in batch
+            ]
+        )
+        for (path, _), entry in zip(batch, answer["Entries"]):
+            if "EventId" in entry:
+                path.unlink()
+                taken += 1
+            else:
+                print(f"send-events: {path.name} not taken: {entry.get('ErrorMessage')}", file=sys.stderr)
+    return taken
+
+
+def main() -> None:
+    """Send once; or stay, where no systemd would start us again."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stay", action="store_true", help="look into the spool twice a second, for ever")
+    stay = parser.parse_args().stay
+    here = settings.load()
+    events = boto3.client("events", region_name=here.region)
+    clock = threading.Event()
+    while True:
+        try:
+            send(here.spool, event_bus=here.event_bus, events=events)
+        except Exception as error:
+            if not stay:
+                raise
+            print(f"send-events: {error}; the spool keeps {len(waiting(here.spool))} events", file=sys.stderr)
+        if not stay:
+            return
+        clock.wait(0.5)
+
+
+if __name__ == "__main__":
+    main()

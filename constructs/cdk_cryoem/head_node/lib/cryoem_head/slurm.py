@@ -1,0 +1,95 @@
+"""What Slurm says, parsed from its plain text, which is alike in versions whose JSON is not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Dict, List, Optional
+
+_FIELD = re.compile(r"(\w+(?:/\w+)?)=(\S*)")
+_DOWN = ("POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "POWERING_UP", "DOWN", "FAIL", "NOT_RESPONDING")
+_BUSY = ("ALLOCATED", "MIXED", "COMPLETING")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as scontrol shows it. Times in epoch seconds."""
+
+    name: str
+    partitions: List[str]
+    flags: List[str]
+    boot_time: str
+    last_busy: str
+
+    @property
+    def powered_up(self) -> bool:
+        """Whether somebody pays for it."""
+        return "POWERED_DOWN" not in self.flags
+
+    @property
+    def state(self) -> str:
+        """busy, idle, or changing (booting, going down, in trouble)."""
+        if any(flag in _BUSY for flag in self.flags):
+            return "busy"
+        if any(flag in _DOWN for flag in self.flags):
+            return "changing"
+        return "idle" if "IDLE" in self.flags else "changing"
+
+    @property
+    def epoch(self) -> str:
+        """Changes with every boot and every job: whoever decided on one epoch knows nothing of another."""
+        return f"{self.boot_time}_{self.last_busy}"
+
+    @property
+    def idle_since(self) -> Optional[float]:
+        """When its last job ended, or when it booted."""
+        times = [t for t in (_time(self.last_busy), _time(self.boot_time)) if t is not None]
+        return max(times) if times else None
+
+
+def _time(text: str) -> Optional[float]:
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").timestamp()
+    except ValueError:
+        # Slurm writes None or Unknown for what has not happened.
+        return None
+
+
+def run(*command: str) -> str:
+    """Output of a Slurm command. Errors: CalledProcessError with what it said."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def parse_nodes(text: str) -> List[Node]:
+    """From `scontrol --oneliner show nodes`."""
+    nodes = []
+    for line in text.splitlines():
+        fields: Dict[str, str] = dict(_FIELD.findall(line))
+        if "NodeName" in fields:
+            nodes.append(
+                Node(
+                    name=fields["NodeName"],
+                    partitions=[p for p in fields.get("Partitions", "").split(",") if p],
+                    flags=fields.get("State", "").rstrip("*").split("+"),
+                    boot_time=fields.get("BootTime", "None"),
+                    last_busy=fields.get("LastBusyTime", "None"),
+                )
+            )
+    return nodes
+
+
+def nodes(*names: str) -> List[Node]:
+    """All nodes, or the named ones."""
+    return parse_nodes(run("scontrol", "--oneliner", "show", "nodes", *([",".join(names)] if names else [])))
+
+
+def jobs_by_partition(state: str) -> Dict[str, int]:
+    """How many jobs of a state each partition has; one that waits for a dependency waits too."""
+    found: Dict[str, int] = {}
+    for line in run("squeue", "--noheader", "--states", state, "--format", "%P").splitlines():
+        # A pending job may name several partitions; it could start in each.
+        for partition in line.strip().split(","):
+            found[partition] = found.get(partition, 0) + 1
+    return found

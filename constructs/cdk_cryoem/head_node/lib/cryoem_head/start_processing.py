@@ -1,0 +1,78 @@
+"""start-processing: run a recipe on a dataset that has landed, unless it runs already or has finished.
+
+The recipe is called as RECIPE DATASET_DIR PROJECT_DIR, by the cluster's ordinary user, and must be able to go on where
+it stopped. Its output is PROJECT_DIR/.processing/RECIPE.log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import List
+
+from . import settings
+
+_TEMPORARY_FAILURE = 75
+_RUN = 'flock --nonblock "$1" "$2" "$3" "$4" && touch "$5"'
+
+
+def state_of(lock: Path, done: Path) -> str:
+    """finished, running or waiting."""
+    if done.exists():
+        return "finished"
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "running"
+    return "waiting"
+
+
+def main() -> None:
+    """Start it, and print in which state it was found or left."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--recipe", required=True)
+    arguments = parser.parse_args()
+    here = settings.load()
+    recipe = here.home / "recipes" / arguments.recipe
+    data = here.fsx / "data" / arguments.dataset
+    project = here.projects / arguments.dataset
+    if not os.access(recipe, os.X_OK):
+        sys.exit(f"no recipe {arguments.recipe} on this head node; put it into the folder processing.recipes names")
+    if not data.is_dir():
+        print(f"{data} is not there yet: the file system imports it when S3 says so", file=sys.stderr)
+        sys.exit(_TEMPORARY_FAILURE)
+    notes = project / ".processing"
+    notes.mkdir(parents=True, exist_ok=True)
+    lock, done = notes / f"{arguments.recipe}.lock", notes / f"{arguments.recipe}.done"
+    state = state_of(lock, done)
+    if state == "waiting":
+        user = os.environ.get("PROCESSING_USER", "")
+        become: List[str] = []
+        if user and os.geteuid() == 0:
+            for path in (project, notes, lock):
+                shutil.chown(path, user)
+            become = ["runuser", "-u", user, "--"]
+        with (notes / f"{arguments.recipe}.log").open("ab") as log:
+            subprocess.Popen(
+                [*become, "bash", "-c", _RUN, "run", str(lock), str(recipe), str(data), str(project), str(done)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=project,
+                start_new_session=True,
+                env={**os.environ, "CRYOEM_HOME": str(here.home)},
+            )
+        state = "started"
+    print(json.dumps({"state": state, "log": str(notes / f"{arguments.recipe}.log")}))
+
+
+if __name__ == "__main__":
+    main()

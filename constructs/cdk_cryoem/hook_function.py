@@ -1,0 +1,121 @@
+"""One hook: a queue that collects hints, a function that looks at the truth, a dead-letter queue with an alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as cloudwatch_actions
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as event_sources
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from ._assets import NOT_SHIPPED, lambda_root
+
+_TIMEOUT = Duration.seconds(120)
+_BATCH_SIZE = 100
+
+
+class HookFunction(Construct):
+    """A Lambda function behind its own queue, with dead-letter queue and alarm.
+
+    handler: module of `cdk_cryoem_lambda` whose `handler` is called. environment: for the function.
+    alarm_topic: told when a message could not be worked off in five tries.
+    batching_window: hints that arrive within it are looked at together. Default none.
+    with_queue: False for a function that is called by a schedule only; it then has just the dead-letter queue.
+
+    Costs: per million hints about 0.40 USD for the queue and 2 USD for the function. The role has no managed policies.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        handler: str,
+        environment: Mapping[str, str],
+        alarm_topic: sns.ITopic,
+        batching_window: Duration | None = None,
+        with_queue: bool = True,
+    ) -> None:
+        super().__init__(scope, id)
+        self.dead_letter_queue: sqs.Queue = sqs.Queue(
+            self,
+            "DeadLetters",
+            enforce_ssl=True,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            retention_period=Duration.days(14),
+        )
+        self.log_group: logs.LogGroup = logs.LogGroup(
+            self, "Log", retention=logs.RetentionDays.SIX_MONTHS, removal_policy=RemovalPolicy.DESTROY
+        )
+        self.role: iam.Role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        self.log_group.grant_write(self.role)
+        self.function: lambda_.Function = lambda_.Function(
+            self,
+            "Resource",
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            architecture=lambda_.Architecture.ARM_64,
+            handler=f"cdk_cryoem_lambda.{handler}.handler",
+            code=lambda_.Code.from_asset(str(lambda_root()), exclude=NOT_SHIPPED),
+            environment=dict(environment),
+            memory_size=256,
+            timeout=_TIMEOUT,
+            log_group=self.log_group,
+            logging_format=lambda_.LoggingFormat.JSON,
+            role=self.role,
+        )
+        self.queue: sqs.Queue | None = None
+        if with_queue:
+            self.queue = sqs.Queue(
+                self,
+                "Queue",
+                enforce_ssl=True,
+                encryption=sqs.QueueEncryption.SQS_MANAGED,
+                # Six times the function's timeout, as the Lambda developer guide asks for.
+                visibility_timeout=Duration.seconds(6 * int(_TIMEOUT.to_seconds())),
+                dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letter_queue, max_receive_count=5),
+            )
+            self.function.add_event_source(
+                event_sources.SqsEventSource(
+                    self.queue,
+                    # Above ten messages a batch, Lambda wants a batching window.
+                    batch_size=_BATCH_SIZE if batching_window else 10,
+                    max_batching_window=batching_window,
+                    report_batch_item_failures=True,
+                )
+            )
+        self.dead_letter_alarm: cloudwatch.Alarm = self.dead_letter_queue.metric_approximate_number_of_messages_visible(
+            period=Duration.minutes(1), statistic="Maximum"
+        ).create_alarm(
+            self,
+            "DeadLetterAlarm",
+            alarm_description=f"A message of the {id} hook could not be worked off; see its log group, then redrive the queue",
+            threshold=1,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        self.dead_letter_alarm.add_alarm_action(cloudwatch_actions.SnsAction(alarm_topic))
+
+    def on(self, id: str, pattern: events.EventPattern, *, bus: events.IEventBus | None = None) -> events.Rule:
+        """Take events of this pattern (default: from the account's default bus) as hints."""
+        assert self.queue is not None, "a hook without a queue takes no events"
+        return events.Rule(
+            self,
+            id,
+            event_bus=bus,
+            event_pattern=pattern,
+            targets=[targets.SqsQueue(self.queue, dead_letter_queue=self.dead_letter_queue)],
+        )
+
+    def allow(self, *, actions: Sequence[str], resources: Sequence[str]) -> None:
+        """Add a statement to the function's role."""
+        self.role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=list(resources)))

@@ -1,0 +1,48 @@
+"""Shapes and list prices of the EC2 instance types a lane may name.
+
+The table is `data/instances.csv`; its head says where every number comes from. A type that is not
+in it can still be used: pass an `InstanceShape` of your own to `Lane(shapes=...)`.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_TABLE = Path(__file__).parent / "data" / "instances.csv"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceShape:
+    """What one instance type has. Memory in GiB, local NVMe in GB, price in USD per hour on demand (us-east-1)."""
+
+    instance_type: str
+    gpus: int
+    gpu_model: str
+    gpu_memory_gib: int
+    vcpus: int
+    memory_gib: int
+    nvme_gb: int
+    usd_per_hour: float
+
+
+@functools.cache
+def instance_shapes() -> Mapping[str, InstanceShape]:
+    """All known shapes by instance type."""
+    lines = [line for line in _TABLE.read_text().splitlines() if not line.startswith("#")]
+    return {
+        row["instance_type"]: InstanceShape(
+            instance_type=row["instance_type"],
+            gpus=int(row["gpus"]),
+            gpu_model=row["gpu_model"],
+            gpu_memory_gib=int(row["gpu_memory_gib"]),
+            vcpus=int(row["vcpus"]),
+            memory_gib=int(row["memory_gib"]),
+            nvme_gb=int(row["nvme_gb"]),
+            usd_per_hour=float(row["usd_per_hour"]),
+        )
+        for row in csv.DictReader(lines)
+    }

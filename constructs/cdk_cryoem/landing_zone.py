@@ -1,0 +1,181 @@
+"""The buckets: movies land in one, results leave through the other, and nothing here can delete a movie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from .problems import Problem, known, require
+
+DATASETS_PREFIX = "datasets/"
+"""Every dataset is one prefix below this one."""
+
+_DELETIONS = ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:DeleteBucket")
+# Each of these lets somebody else, or time, delete versions.
+_PROTECTIONS = ("s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:DeleteBucketPolicy")
+
+
+class LandingZone(Construct):
+    """A landing bucket for movies, a results bucket and a bucket for their access logs, under one customer managed key.
+
+    The landing bucket is versioned, private, TLS-only, sends its events to EventBridge, and its policy denies deletion,
+    and switching off what protects against it, to everyone but one named break-glass role. All buckets and the key
+    are retained when the stack goes.
+
+    key: your own key (default: a new one, rotated yearly; 1 USD a month).
+    break_glass_role: who may delete (default: a new role that nobody can assume until its trust policy is changed,
+        so that every deletion leaves a trace in CloudTrail).
+    landing_bucket, results_bucket, access_logs_bucket: your own instead of new ones; the landing zone then adds
+        nothing to them, so switch EventBridge on yourself.
+    infrequent_access_after: movies not read move to Intelligent-Tiering after this (default: at once).
+    noncurrent_expiration: how long a replaced version of a movie is kept (default 90 days).
+
+    Costs: S3 Standard/Intelligent-Tiering 0.023 USD per GB and month (us-east-1), and the key.
+    IAM to deploy: s3, kms and iam:CreateRole.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        key: kms.IKey | None = None,
+        break_glass_role: iam.IRole | None = None,
+        landing_bucket: s3.IBucket | None = None,
+        results_bucket: s3.IBucket | None = None,
+        access_logs_bucket: s3.IBucket | None = None,
+        infrequent_access_after: Duration | None = None,
+        noncurrent_expiration: Duration | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        noncurrent = noncurrent_expiration or Duration.days(90)
+        require(f"LandingZone {id!r}", _retention_problems(noncurrent))
+
+        self.key: kms.IKey = key or kms.Key(
+            self,
+            "Key",
+            description="cryo-EM movies and results",
+            enable_key_rotation=True,
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        self.break_glass_role: iam.IRole = break_glass_role or iam.Role(
+            self,
+            "BreakGlassRole",
+            assumed_by=iam.AccountRootPrincipal().with_conditions({"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
+            description="The only identity that may delete movies; needs MFA and a policy attached on purpose",
+        )
+        self.access_logs_bucket: s3.IBucket = access_logs_bucket or self._access_logs_bucket()
+        self.landing_bucket: s3.IBucket = landing_bucket or self._bucket(
+            "Landing", infrequent_access_after or Duration.days(0), noncurrent, movies=True
+        )
+        self.results_bucket: s3.IBucket = results_bucket or self._bucket(
+            "Results", infrequent_access_after or Duration.days(0), noncurrent, movies=False
+        )
+
+    def _access_logs_bucket(self) -> s3.Bucket:
+        return s3.Bucket(
+            self,
+            "AccessLogs",
+            # Log delivery cannot write to a bucket under a customer managed key.
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            versioned=True,
+            lifecycle_rules=[s3.LifecycleRule(id="expire-logs", expiration=Duration.days(365))],
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+
+    def _bucket(self, name: str, tiering: Duration, noncurrent: Duration, *, movies: bool) -> s3.Bucket:
+        bucket = s3.Bucket(
+            self,
+            name,
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=self.key,
+            bucket_key_enabled=True,
+            versioned=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            server_access_logs_bucket=self.access_logs_bucket,
+            server_access_logs_prefix=f"{name.lower()}/",
+            removal_policy=RemovalPolicy.RETAIN,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="tier-and-tidy",
+                    abort_incomplete_multipart_upload_after=Duration.days(7),
+                    noncurrent_version_expiration=noncurrent,
+                    transitions=[
+                        s3.Transition(storage_class=s3.StorageClass.INTELLIGENT_TIERING, transition_after=tiering)
+                    ],
+                )
+            ],
+        )
+        if movies:
+            # On the L1: the L2's event_bridge_enabled makes a custom resource with rights over every bucket.
+            cfn = bucket.node.default_child
+            assert isinstance(cfn, s3.CfnBucket)
+            cfn.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+                event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
+            )
+            self._deny_deletion(bucket)
+        return bucket
+
+    def _deny_deletion(self, bucket: s3.Bucket) -> None:
+        break_glass = self.break_glass_role.role_arn
+        for sid, actions, allowed in (
+            ("NobodyDeletesMovies", _DELETIONS, [break_glass]),
+            ("OnlyDeploymentsChangeTheProtection", _PROTECTIONS, [break_glass, self._deployment_role_arn()]),
+        ):
+            bucket.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid=sid,
+                    effect=iam.Effect.DENY,
+                    principals=[iam.AnyPrincipal()],
+                    actions=list(actions),
+                    resources=[bucket.bucket_arn, bucket.arn_for_objects("*")],
+                    conditions={"ArnNotEquals": {"aws:PrincipalArn": allowed}},
+                )
+            )
+
+    def _deployment_role_arn(self) -> str:
+        """The role CloudFormation runs under in a bootstrapped account; it sets lifecycle and versioning at a deployment."""
+        stack = Stack.of(self)
+        qualifier = getattr(stack.synthesizer, "bootstrap_qualifier", None) or "hnb659fds"
+        name = f"cdk-{qualifier}-cfn-exec-role-{stack.account}-{stack.region}"
+        return stack.format_arn(service="iam", region="", resource="role", resource_name=name)
+
+    def dataset_prefix(self, dataset: str) -> str:
+        """Key prefix of a dataset in the landing bucket."""
+        return f"{DATASETS_PREFIX}{dataset}/"
+
+    def grant_read_movies(self, grantee: iam.IGrantable, *, dataset: str = "*") -> iam.Grant:
+        """Let grantee read the movies of one dataset (default: of all)."""
+        return self.landing_bucket.grant_read(grantee, f"{DATASETS_PREFIX}{dataset}/*" if dataset != "*" else None)
+
+    def grant_read_results(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let grantee read the results."""
+        return self.results_bucket.grant_read(grantee)
+
+    @property
+    def buckets(self) -> Sequence[s3.IBucket]:
+        """Landing, results and access-log bucket."""
+        return (self.landing_bucket, self.results_bucket, self.access_logs_bucket)
+
+
+def _retention_problems(noncurrent: Duration) -> list[Problem]:
+    if known(noncurrent) and noncurrent.to_days() < 1:
+        return [
+            Problem(
+                property="noncurrent_expiration",
+                value=f"{noncurrent.to_days()} days",
+                allowed="1 day or more",
+                fix="A replaced movie must stay retrievable for a while",
+            )
+        ]
+    return []

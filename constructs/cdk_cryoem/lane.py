@@ -1,0 +1,214 @@
+"""A lane: one node shape, its Slurm partition, its cryoSPARC scheduler target and its RELION queue."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .instances import InstanceShape, instance_shapes
+from .problems import Problem, known, require
+
+# ParallelCluster refuses other queue and compute resource names (its QueueNameValidator, 3.16.1).
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_NAME_MAX = 25
+# ParallelCluster gives Slurm 95 % of what EC2 states, because the kernel keeps the rest.
+_SCHEDULABLE_MEMORY = 0.95
+
+
+class Capacity(enum.StrEnum):
+    """How a lane's nodes are bought."""
+
+    ON_DEMAND = "on-demand"
+    """A node is never taken back. Right for cryoSPARC jobs, which do not resume after a kill."""
+    SPOT = "spot"
+    """About half the price; EC2 may take the node back with two minutes' notice and Slurm requeues the job."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lane:
+    """One node shape and everything that is named after it.
+
+    name: lower-case letters, digits and dashes, 25 characters at most; also the Slurm partition.
+    instance_types: types of equal GPU and vCPU count. More than one, so that a lack of capacity in one does not
+        close the lane. The first is the one priced: put the one you expect to get first.
+    gpus: GPUs of each node (0 for a CPU lane).
+    max_nodes: the most nodes that may exist at once. Nodes cost nothing while there are none.
+    capacity: on-demand (default) or spot.
+    particle_cache: use the nodes' local NVMe as particle cache (default), when the types have one.
+    memory_multiplier: memory asked of Slurm = what the job declares x this. Default 2.0: declared memory is often
+        too small and the kernel then kills the job without a message (AWS's own guidance uses 2.0).
+    time_limit_hours: a job that runs longer is stopped. Default 48.
+    hold_minutes: how long an idle node is kept in case another job comes. Default 0: shut down at once.
+
+    Costs nothing by itself; each running node costs `usd_per_hour`. Errors: CryoEmError naming every wrong property.
+    """
+
+    name: str
+    instance_types: Sequence[str]
+    gpus: int = 0
+    max_nodes: int = 4
+    capacity: Capacity = Capacity.ON_DEMAND
+    particle_cache: bool = True
+    memory_multiplier: float = 2.0
+    time_limit_hours: float = 48.0
+    hold_minutes: int = 0
+    shapes: Mapping[str, InstanceShape] = field(default_factory=instance_shapes, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "instance_types", tuple(self.instance_types))
+        require(f"lane {self.name!r}", self.problems())
+
+    def problems(self) -> Iterator[Problem]:
+        """Everything that is wrong with this lane."""
+        values = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
+        return lane_problems(**values)
+
+    def _least(self, attribute: str) -> int:
+        return min(int(getattr(self.shapes[t], attribute)) for t in self.instance_types)
+
+    @property
+    def partition(self) -> str:
+        """The Slurm partition, which has the lane's name."""
+        return self.name
+
+    @property
+    def vcpus(self) -> int:
+        """vCPUs of a node."""
+        return self._least("vcpus")
+
+    @property
+    def memory_mib(self) -> int:
+        """Memory of a node that jobs can ask for, in MiB: that of the smallest of the lane's types."""
+        return int(self._least("memory_gib") * 1024 * _SCHEDULABLE_MEMORY)
+
+    @property
+    def nvme_gb(self) -> int:
+        """Local NVMe of a node in GB, 0 when one of the types has none."""
+        return self._least("nvme_gb")
+
+    @property
+    def gpu_model(self) -> str:
+        """GPU model of the first type, lower case as Slurm names it; empty for a CPU lane."""
+        return self.shapes[self.instance_types[0]].gpu_model.lower()
+
+    @property
+    def usd_per_hour(self) -> float:
+        """On-demand list price of a node per hour (us-east-1) of the first type, from `data/instances.csv`."""
+        return self.shapes[self.instance_types[0]].usd_per_hour
+
+    @property
+    def uses_particle_cache(self) -> bool:
+        """Whether cryoSPARC copies particles to the node's local NVMe in this lane."""
+        return self.particle_cache and self.nvme_gb > 0
+
+    def manifest(self) -> dict[str, object]:
+        """The lane as the hooks and the head node read it (one entry of the lane manifest)."""
+        return {
+            "name": self.name,
+            "partition": self.partition,
+            "gpus": self.gpus,
+            "vcpus": self.vcpus,
+            "memory_mib": self.memory_mib,
+            "max_nodes": self.max_nodes,
+            "cache_gb": self.nvme_gb if self.uses_particle_cache else 0,
+            "memory_multiplier": self.memory_multiplier,
+            "time_limit_minutes": round(self.time_limit_hours * 60),
+            "hold_minutes": self.hold_minutes,
+            "usd_per_hour": self.usd_per_hour,
+        }
+
+
+def lane_problems(
+    *,
+    name: str,
+    instance_types: Sequence[str],
+    gpus: int = 0,
+    max_nodes: int = 4,
+    capacity: Capacity = Capacity.ON_DEMAND,
+    particle_cache: bool = True,
+    memory_multiplier: float = 2.0,
+    time_limit_hours: float = 48.0,
+    hold_minutes: int = 0,
+    shapes: Mapping[str, InstanceShape] | None = None,
+) -> Iterator[Problem]:
+    """Everything wrong with the values a lane is to be made of, without making it."""
+    shapes = instance_shapes() if shapes is None else shapes
+    yield from _name_problems(name)
+    limits = (
+        ("gpus", gpus, 0, 16),
+        ("max_nodes", max_nodes, 1, 1000),
+        ("memory_multiplier", memory_multiplier, 0.1, 10),
+        ("time_limit_hours", time_limit_hours, 0.1, 24 * 30),
+        ("hold_minutes", hold_minutes, 0, 24 * 60),
+    )
+    for prop, value, low, high in limits:
+        if known(value) and not low <= value <= high:
+            yield Problem(property=prop, value=value, allowed=f"{low} to {high}")
+    if not instance_types:
+        yield Problem(property="instance_types", value=list(instance_types), allowed="at least one EC2 instance type")
+    unknown = [t for t in instance_types if t not in shapes]
+    for instance_type in unknown:
+        yield Problem(
+            property="instance_types",
+            value=instance_type,
+            allowed="a type of data/instances.csv",
+            fix="Check the spelling, or give its InstanceShape in shapes",
+        )
+    if instance_types and not unknown:
+        yield from _shape_problems([shapes[t] for t in instance_types], gpus)
+
+
+def _name_problems(name: str) -> Iterator[Problem]:
+    if not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
+        yield Problem(
+            property="name",
+            value=name,
+            allowed=f"a lower-case letter, then lower-case letters, digits or dashes, {_NAME_MAX} characters at most",
+            fix="ParallelCluster refuses other queue names (dots too: write g6e-4xl, not g6e.4xl)",
+        )
+
+
+def _shape_problems(types: Sequence[InstanceShape], gpus: int) -> Iterator[Problem]:
+    for attribute, what in (("gpus", "GPU count"), ("vcpus", "vCPU count")):
+        if len({getattr(shape, attribute) for shape in types}) > 1:
+            listed = ", ".join(f"{shape.instance_type} has {getattr(shape, attribute)}" for shape in types)
+            yield Problem(
+                property="instance_types",
+                value=listed,
+                allowed=f"types of one {what}",
+                fix="Slurm gives every node of a lane the same size: make a lane for each size",
+            )
+    if known(gpus) and any(shape.gpus != gpus for shape in types):
+        listed = ", ".join(f"{shape.instance_type} has {shape.gpus}" for shape in types)
+        yield Problem(
+            property="gpus",
+            value=gpus,
+            allowed=f"the number of GPUs of the lane's types ({listed})",
+            fix="Change gpus, or choose types with that many GPUs",
+        )
+
+
+def default_lanes() -> tuple[Lane, ...]:
+    """The lanes of the reference system: cpu, gpu1, gpu4, gpu8 and live.
+
+    68-80 % of the white paper's 8-GPU hours needed one GPU, so each stage gets a lane of the size it can use.
+    G-family types pair by size (A10G, L40S: 24 and 48 GB of GPU memory, both enough for a box of 1126 px).
+    """
+    return (
+        Lane(name="cpu", instance_types=("m6i.8xlarge", "m7i.8xlarge"), max_nodes=4),
+        Lane(name="gpu1", instance_types=("g5.4xlarge", "g6e.4xlarge"), gpus=1, max_nodes=8),
+        Lane(name="gpu4", instance_types=("g5.12xlarge", "g6e.12xlarge"), gpus=4, max_nodes=4),
+        Lane(name="gpu8", instance_types=("g5.48xlarge", "g6e.48xlarge"), gpus=8, max_nodes=2),
+        Lane(name="live", instance_types=("g5.12xlarge", "g6e.12xlarge"), gpus=4, max_nodes=1),
+    )
+
+
+def lane_set_problems(names: Sequence[str]) -> Iterator[Problem]:
+    """What is wrong with lanes taken together."""
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        yield Problem(property="lanes", value=name, allowed="every lane has a name of its own", fix="Rename one of them")
+    if not names:
+        yield Problem(property="lanes", value=[], allowed="at least one lane")

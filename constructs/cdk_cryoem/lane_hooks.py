@@ -1,0 +1,227 @@
+"""The hooks: datasets are noticed, lanes launched, finished jobs priced and their nodes shut down, all swept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as scheduler_targets
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from .engine import JOB_EVENT_DETAIL_TYPE, JOB_EVENT_SOURCE, Engine
+from .hook_function import HookFunction
+from .landing_zone import DATASETS_PREFIX
+from .problems import Problem, require
+from .ssm_documents import HeadNodeDocuments
+
+PLATFORM_EVENT_SOURCE = "cryoem.platform"
+"""EventBridge source of what the hooks themselves say."""
+DATASET_LANDED = "Dataset Landed"
+
+
+class LaneHooks(Construct):
+    """Dataset hook, lane hook, node hook and sweeper, with the record table and the head node's documents.
+
+    engine: what runs Slurm. landing_bucket: where datasets arrive; it must send its events to EventBridge.
+    ingest_task_arns: DataSync tasks; a run that finds nothing new says that a dataset is complete.
+    quiet_minutes: a dataset nothing was added to for so long has landed. Default 60.
+    sentinel: a file of this name in a dataset says that it is complete. Default none.
+    recipe: processing recipe started on a dataset that has landed. Default none.
+    stop_head_node_after_minutes: the head node stops when nothing ran or arrived for so long. Default 0: never.
+    alarm_topic: told of what a person must look at. Default: a new one.
+    sweep_every: default 5 minutes. batching_window: of the dataset hook, default 20 seconds.
+
+    Events are hints: each hook looks at the truth and converges, and the sweeper does so without any event.
+    Costs: below 2 USD a month for a busy microscope (queue, function, table and schedule calls).
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        engine: Engine,
+        landing_bucket: s3.IBucket,
+        ingest_task_arns: Sequence[str] = (),
+        quiet_minutes: int = 60,
+        sentinel: str | None = None,
+        recipe: str | None = None,
+        stop_head_node_after_minutes: int = 0,
+        alarm_topic: sns.ITopic | None = None,
+        sweep_every: Duration | None = None,
+        batching_window: Duration | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        require(f"LaneHooks {id!r}", _timing_problems(quiet_minutes, stop_head_node_after_minutes))
+        self._engine = engine
+        self.alarm_topic: sns.ITopic = alarm_topic or sns.Topic(self, "AlarmTopic", enforce_ssl=True)
+        self.documents: HeadNodeDocuments = HeadNodeDocuments(self, "Documents")
+        self.records: dynamodb.Table = dynamodb.Table(
+            self,
+            "Records",
+            partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="sk", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=True
+            ),
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        environment = {
+            "RECORDS_TABLE": self.records.table_name,
+            "EVENT_BUS": engine.event_bus.event_bus_name,
+            "CLUSTER": engine.cluster_name,
+            "HEAD_NODE": engine.head_node_instance_id,
+            "MANIFEST_PARAMETER": engine.lane_manifest.parameter_name,
+            "LANDING_BUCKET": landing_bucket.bucket_name,
+            "INGEST_TASKS": Stack.of(self).to_json_string(list(ingest_task_arns)),
+            "SLURM_STATUS_DOCUMENT": self.documents.slurm_status.ref,
+            "POWER_DOWN_DOCUMENT": self.documents.power_down.ref,
+            "REGISTER_LANES_DOCUMENT": self.documents.register_lanes.ref,
+            "START_PROCESSING_DOCUMENT": self.documents.start_processing.ref,
+            "QUIET_MINUTES": str(quiet_minutes),
+            "SENTINEL": sentinel or "",
+            "RECIPE": recipe or "",
+            "STOP_HEAD_NODE_AFTER_MINUTES": str(stop_head_node_after_minutes),
+        }
+
+        def hook(name: str, handler: str, *, window: Duration | None = None, with_queue: bool = True) -> HookFunction:
+            return HookFunction(
+                self,
+                name,
+                handler=handler,
+                environment=environment,
+                alarm_topic=self.alarm_topic,
+                batching_window=window,
+                with_queue=with_queue,
+            )
+
+        self.dataset_hook: HookFunction = hook(
+            "Dataset", "dataset_hook", window=batching_window or Duration.seconds(20)
+        )
+        self.lane_hook: HookFunction = hook("Lane", "lane_hook")
+        self.node_hook: HookFunction = hook("Node", "node_hook")
+        self.sweeper: HookFunction = hook("Sweeper", "sweeper", with_queue=False)
+        self._permit(landing_bucket, ingest_task_arns)
+        self._listen(landing_bucket, ingest_task_arns)
+        self.schedule: scheduler.Schedule = scheduler.Schedule(
+            self,
+            "SweepSchedule",
+            schedule=scheduler.ScheduleExpression.rate(sweep_every or Duration.minutes(5)),
+            target=scheduler_targets.LambdaInvoke(
+                self.sweeper.function, dead_letter_queue=self.sweeper.dead_letter_queue, retry_attempts=2
+            ),
+            description="Converge without waiting for events",
+        )
+
+    def _permit(self, landing_bucket: s3.IBucket, ingest_task_arns: Sequence[str]) -> None:
+        engine, documents, head_node = self._engine, self.documents, self._engine.head_node_instance_id
+        stack = Stack.of(self)
+        head_node_arn = stack.format_arn(service="ec2", resource="instance", resource_name=head_node)
+        data = [self.dataset_hook, self.sweeper]
+        lanes = [self.lane_hook, self.sweeper]
+        nodes = [self.node_hook, self.sweeper]
+        for each in (self.dataset_hook, self.lane_hook, self.node_hook, self.sweeper):
+            each.allow(
+                actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"],
+                resources=[self.records.table_arn],
+            )
+            # DescribeInstances knows no resources (AWS service authorization reference, Amazon EC2).
+            each.allow(actions=["ec2:DescribeInstances"], resources=["*"])
+        for each in data:
+            # On the bucket alone: names and sizes are all that these hooks need of a movie.
+            each.allow(actions=["s3:ListBucket"], resources=[landing_bucket.bucket_arn])
+            each.allow(actions=["ec2:StartInstances"], resources=[head_node_arn])
+            each.allow(actions=["events:PutEvents"], resources=[engine.event_bus.event_bus_arn])
+        if ingest_task_arns:
+            self.dataset_hook.allow(
+                actions=["datasync:DescribeTaskExecution"], resources=[f"{arn}/execution/*" for arn in ingest_task_arns]
+            )
+        for each in (*lanes, self.node_hook):
+            engine.lane_manifest.grant_read(each.role)
+        for each in lanes:
+            documents.grant_send(
+                each.role, documents.register_lanes, documents.start_processing, instance_id=head_node
+            )
+        for each in nodes:
+            documents.grant_send(each.role, documents.slurm_status, documents.power_down, instance_id=head_node)
+        self.sweeper.allow(actions=["ec2:StopInstances"], resources=[head_node_arn])
+
+    def _listen(self, landing_bucket: s3.IBucket, ingest_task_arns: Sequence[str]) -> None:
+        engine = self._engine
+        self.dataset_hook.on(
+            "ObjectCreated",
+            events.EventPattern(
+                source=["aws.s3"],
+                detail_type=["Object Created"],
+                detail={
+                    "bucket": {"name": [landing_bucket.bucket_name]},
+                    "object": {"key": [{"prefix": DATASETS_PREFIX}]},
+                },
+            ),
+        )
+        if ingest_task_arns:
+            self.dataset_hook.on(
+                "TransferFinished",
+                events.EventPattern(
+                    source=["aws.datasync"],
+                    detail_type=["DataSync Task Execution State Change"],
+                    detail={"State": ["SUCCESS"]},
+                    resources=events.Match.any_of(*(events.Match.prefix(arn) for arn in ingest_task_arns)),
+                ),
+            )
+        self.lane_hook.on(
+            "HeadNodeRunning",
+            events.EventPattern(
+                source=["aws.ec2"],
+                detail_type=["EC2 Instance State-change Notification"],
+                detail={"instance-id": [engine.head_node_instance_id], "state": ["running"]},
+            ),
+        )
+        self.lane_hook.on(
+            "ManifestChanged",
+            events.EventPattern(
+                source=["aws.ssm"],
+                detail_type=["Parameter Store Change"],
+                detail={"name": [engine.lane_manifest.parameter_name], "operation": ["Create", "Update"]},
+            ),
+        )
+        self.lane_hook.on(
+            "DatasetLanded",
+            events.EventPattern(
+                source=[PLATFORM_EVENT_SOURCE],
+                detail_type=[DATASET_LANDED],
+                detail={"cluster": [engine.cluster_name]},
+            ),
+            bus=engine.event_bus,
+        )
+        self.node_hook.on(
+            "JobFinished",
+            events.EventPattern(
+                source=[JOB_EVENT_SOURCE],
+                detail_type=[JOB_EVENT_DETAIL_TYPE],
+                detail={"cluster": [engine.cluster_name]},
+            ),
+            bus=engine.event_bus,
+        )
+
+
+def _timing_problems(quiet_minutes: int, stop_head_node_after_minutes: int) -> list[Problem]:
+    found = []
+    if not 1 <= quiet_minutes <= 7 * 24 * 60:
+        found.append(Problem(property="quiet_minutes", value=quiet_minutes, allowed="1 to 10080 (a week)"))
+    if stop_head_node_after_minutes and not 15 <= stop_head_node_after_minutes <= 7 * 24 * 60:
+        found.append(
+            Problem(
+                property="stop_head_node_after_minutes",
+                value=stop_head_node_after_minutes,
+                allowed="0 (never), or 15 to 10080 (a week)",
+                fix="A shorter time would stop it between two jobs of one person",
+            )
+        )
+    return found

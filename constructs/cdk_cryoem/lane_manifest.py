@@ -1,0 +1,69 @@
+"""The lanes as data: one SSM parameter, read by the hooks and by the head node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from .lane import Lane, lane_set_problems
+from .problems import Problem, require
+
+MANIFEST_VERSION = 1
+_STANDARD_TIER_BYTES = 4096
+_ADVANCED_TIER_BYTES = 8192
+
+
+class LaneManifest(Construct):
+    """An SSM parameter with the lanes of a cluster: what cryoSPARC and RELION are to have.
+
+    cluster_name: the cluster they belong to. lanes: the lanes.
+    Free up to 4 KiB (about 15 lanes); above, the advanced tier costs 0.05 USD a month.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, cluster_name: str, lanes: Sequence[Lane]) -> None:
+        super().__init__(scope, id)
+        text = manifest_text(cluster_name=cluster_name, lanes=lanes)
+        size = len(text.encode())
+        require(
+            f"LaneManifest {id!r}",
+            [
+                *lane_set_problems([lane.name for lane in lanes]),
+                *(
+                    [Problem(property="lanes", value=f"{size} bytes", allowed=f"{_ADVANCED_TIER_BYTES} bytes of manifest")]
+                    if size > _ADVANCED_TIER_BYTES
+                    else []
+                ),
+            ],
+        )
+        self.parameter: ssm.StringParameter = ssm.StringParameter(
+            self,
+            "Resource",
+            string_value=text,
+            description="Lanes of the cluster, as the hooks and the head node read them",
+            tier=ssm.ParameterTier.ADVANCED if size > _STANDARD_TIER_BYTES else ssm.ParameterTier.STANDARD,
+        )
+
+    @property
+    def parameter_name(self) -> str:
+        """Name of the SSM parameter."""
+        return self.parameter.parameter_name
+
+    def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let grantee read the manifest."""
+        return iam.Grant.add_to_principal(
+            grantee=grantee, actions=["ssm:GetParameter"], resource_arns=[self.parameter.parameter_arn]
+        )
+
+
+def manifest_text(*, cluster_name: str, lanes: Sequence[Lane]) -> str:
+    """The manifest's JSON; the same lanes always give the same text."""
+    document = {
+        "version": MANIFEST_VERSION,
+        "cluster": cluster_name,
+        "lanes": [lane.manifest() for lane in lanes],
+    }
+    return json.dumps(document, separators=(",", ":"))

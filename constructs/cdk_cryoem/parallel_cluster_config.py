@@ -1,0 +1,160 @@
+"""The ClusterConfiguration that ParallelCluster gets, made from the lanes.
+
+Pure: values in, a dictionary out. Only what ParallelCluster 3.16's own schema and validators accept; what they are known
+to miss (an idle time of 0, a bootstrap above CloudFormation's hour) is never generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .lane import Capacity, Lane
+
+COMPUTE_RESOURCE = "nodes"
+"""Every queue has one compute resource of this name, so nodes are called LANE-dy-nodes-1 and so on."""
+HOME = "/opt/cryoem"
+"""Where the head node's own scripts live."""
+FSX_MOUNT = "/fsx"
+SCRATCH_MOUNT = "/scratch"
+CRYOSPARC_MOUNT = "/cryosparc"
+# CloudFormation ends a custom resource after an hour; ParallelCluster needs some of it for itself.
+_HEAD_NODE_BOOTSTRAP_SECONDS = 1800
+# A backstop behind the hooks. The queue-aware hook and its sweeper act long before.
+_SCALE_DOWN_IDLE_MINUTES = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadNode:
+    """The small, always-private instance with the Slurm controller, the cryoSPARC master and RELION.
+
+    instance_type: default m7i.xlarge, cryoSPARC's minimum of 4 vCPUs and 16 GB (0.20 USD an hour).
+    root_volume_gib: default 100. cryosparc_volume_gib: the retained volume for cryoSPARC's database, default 200.
+    """
+
+    instance_type: str = "m7i.xlarge"
+    root_volume_gib: int = 100
+    cryosparc_volume_gib: int = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterInputs:
+    """What the configuration needs to know from outside the lanes; every string may be a CDK token."""
+
+    region: str
+    operating_system: str
+    subnet_id: str
+    compute_subnet_id: str
+    client_security_group_id: str
+    file_system_id: str
+    policy_arn: str
+    session_manager_policy_arn: str
+    trampoline_url: str
+    setup_parameter: str
+    tags: Mapping[str, str]
+
+
+def cluster_configuration(
+    *, lanes: Sequence[Lane], head_node: HeadNode, inputs: ClusterInputs
+) -> dict[str, object]:
+    """The whole ClusterConfiguration."""
+    return {
+        "Region": inputs.region,
+        "Image": {"Os": inputs.operating_system},
+        "Imds": {"ImdsSupport": "v2.0"},
+        "HeadNode": _head_node(head_node, inputs),
+        "Scheduling": {
+            "Scheduler": "slurm",
+            "SlurmSettings": {
+                "ScaledownIdletime": _SCALE_DOWN_IDLE_MINUTES,
+                "EnableMemoryBasedScheduling": True,
+                "CustomSlurmSettings": [
+                    {"JobCompType": "jobcomp/script"},
+                    {"JobCompLoc": f"{HOME}/bin/job-completion"},
+                    # Without it a batch job on a node that has just booted waits for slurmctld's 30-second timer.
+                    {"PrologSlurmctld": f"{HOME}/bin/wait-for-nodes"},
+                ],
+            },
+            "SlurmQueues": [_queue(lane, inputs) for lane in lanes],
+        },
+        "SharedStorage": [
+            {
+                "MountDir": FSX_MOUNT,
+                "Name": "fsx",
+                "StorageType": "FsxLustre",
+                "FsxLustreSettings": {"FileSystemId": inputs.file_system_id},
+            },
+            {
+                "MountDir": CRYOSPARC_MOUNT,
+                "Name": "cryosparc",
+                "StorageType": "Ebs",
+                "EbsSettings": {
+                    "VolumeType": "gp3",
+                    "Size": head_node.cryosparc_volume_gib,
+                    "Encrypted": True,
+                    "DeletionPolicy": "Retain",
+                },
+            },
+        ],
+        "Monitoring": {
+            "Logs": {"CloudWatch": {"Enabled": True, "RetentionInDays": 180, "DeletionPolicy": "Retain"}},
+            "Dashboards": {"CloudWatch": {"Enabled": False}},
+        },
+        "DevSettings": {"Timeouts": {"HeadNodeBootstrapTimeout": _HEAD_NODE_BOOTSTRAP_SECONDS}},
+        "Tags": [{"Key": key, "Value": value} for key, value in inputs.tags.items()],
+    }
+
+
+def _head_node(head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:
+    def script(phase: str) -> dict[str, object]:
+        return {"Script": inputs.trampoline_url, "Args": [phase, inputs.setup_parameter]}
+
+    return {
+        "InstanceType": head_node.instance_type,
+        "Networking": {
+            "SubnetId": inputs.subnet_id,
+            "AdditionalSecurityGroups": [inputs.client_security_group_id],
+        },
+        "Imds": {"Secured": True},
+        "LocalStorage": {
+            "RootVolume": {"Size": head_node.root_volume_gib, "VolumeType": "gp3", "Encrypted": True}
+        },
+        "Iam": {
+            "AdditionalIamPolicies": [{"Policy": inputs.policy_arn}, {"Policy": inputs.session_manager_policy_arn}]
+        },
+        # The first runs before slurmctld starts, which wants its job-completion script to exist by then.
+        "CustomActions": {"OnNodeStart": script("install"), "OnNodeConfigured": script("configure")},
+    }
+
+
+def _queue(lane: Lane, inputs: ClusterInputs) -> dict[str, object]:
+    minutes = round(lane.time_limit_hours * 60)
+    spot = lane.capacity is Capacity.SPOT
+    queue: dict[str, object] = {
+        "Name": lane.partition,
+        "CapacityType": "SPOT" if spot else "ONDEMAND",
+        "AllocationStrategy": "price-capacity-optimized" if spot else "prioritized",
+        "CustomSlurmSettings": {"MaxTime": str(minutes), "DefaultTime": str(minutes)},
+        "Networking": {
+            "SubnetIds": [inputs.compute_subnet_id],
+            "AdditionalSecurityGroups": [inputs.client_security_group_id],
+        },
+        "ComputeResources": [
+            {
+                "Name": COMPUTE_RESOURCE,
+                "Instances": [{"InstanceType": instance_type} for instance_type in lane.instance_types],
+                "MinCount": 0,
+                "MaxCount": lane.max_nodes,
+            }
+        ],
+        "ComputeSettings": {"LocalStorage": {"RootVolume": {"Encrypted": True, "VolumeType": "gp3"}}},
+        "Iam": {"AdditionalIamPolicies": [{"Policy": inputs.session_manager_policy_arn}]},
+    }
+    if lane.nvme_gb:
+        queue["ComputeSettings"] = {
+            "LocalStorage": {
+                "RootVolume": {"Encrypted": True, "VolumeType": "gp3"},
+                "EphemeralVolume": {"MountDir": SCRATCH_MOUNT},
+            }
+        }
+    return queue

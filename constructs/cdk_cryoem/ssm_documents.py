@@ -1,0 +1,107 @@
+"""What Lambda may ask of the head node: one SSM document per verb, every parameter with a pattern.
+
+Never AWS-RunShellScript: whoever may send it may run anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""Datasets and recipes that may be named in a command."""
+_NODES_PATTERN = "^[a-z0-9-]+=[A-Za-z0-9:_.-]+(,[a-z0-9-]+=[A-Za-z0-9:_.-]+){0,99}$"
+_FENCE_PATTERN = "^[0-9a-f]{64}$"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Parameter:
+    description: str
+    pattern: str
+    default: str | None = None
+
+    def content(self) -> dict[str, str]:
+        content = {"type": "String", "description": self.description, "allowedPattern": self.pattern}
+        return content if self.default is None else content | {"default": self.default}
+
+
+class HeadNodeDocuments(Construct):
+    """The verbs of the head node: slurm-status, power-down, register-lanes, start-processing.
+
+    Each runs one script of the head node's own, which looks at the truth before it acts and prints one JSON document.
+    The names are generated. Costs nothing.
+    """
+
+    def __init__(self, scope: Construct, id: str) -> None:
+        super().__init__(scope, id)
+        self.slurm_status: ssm.CfnDocument = self._document(
+            "SlurmStatus", "Queues, running nodes and logins as JSON", "slurm-status", {}
+        )
+        self.power_down: ssm.CfnDocument = self._document(
+            "PowerDown",
+            "Power down the named nodes now, each only if it is still in the state it was seen in",
+            "power-down --nodes '{{ Nodes }}'",
+            {"Nodes": _Parameter(description="node=epoch, separated by commas", pattern=_NODES_PATTERN)},
+        )
+        self.register_lanes: ssm.CfnDocument = self._document(
+            "RegisterLanes",
+            "Give cryoSPARC and RELION the lanes of the manifest, or show which they have",
+            "register-lanes '{{ Mode }}' --manifest-sha256 '{{ ManifestSha256 }}'",
+            {
+                "Mode": _Parameter(description="show or converge", pattern="^(show|converge)$", default="show"),
+                "ManifestSha256": _Parameter(description="The manifest that was decided on", pattern=_FENCE_PATTERN),
+            },
+        )
+        self.start_processing: ssm.CfnDocument = self._document(
+            "StartProcessing",
+            "Start a processing recipe on a dataset, unless it was started before",
+            "start-processing --dataset '{{ Dataset }}' --recipe '{{ Recipe }}'",
+            {
+                "Dataset": _Parameter(description="The dataset's name", pattern=NAME_PATTERN),
+                "Recipe": _Parameter(description="A recipe installed on the head node", pattern=NAME_PATTERN),
+            },
+        )
+
+    def _document(
+        self, id: str, description: str, command: str, parameters: Mapping[str, _Parameter]
+    ) -> ssm.CfnDocument:
+        content: dict[str, object] = {
+            "schemaVersion": "2.2",
+            "description": description,
+            "mainSteps": [
+                {
+                    "action": "aws:runShellScript",
+                    "name": "run",
+                    "inputs": {
+                        "timeoutSeconds": "120",
+                        "runCommand": [f'exec "${{CRYOEM_HOME:-/opt/cryoem}}/bin/"{command}'],
+                    },
+                }
+            ],
+        }
+        if parameters:
+            content["parameters"] = {name: parameter.content() for name, parameter in parameters.items()}
+        return ssm.CfnDocument(
+            self, id, content=content, document_type="Command", document_format="JSON", update_method="NewVersion"
+        )
+
+    def grant_send(self, grantee: iam.IGrantable, *documents: ssm.CfnDocument, instance_id: str) -> iam.Grant:
+        """Let grantee run the documents on one instance, and read what they print."""
+        stack = Stack.of(self)
+        grant = iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["ssm:SendCommand"],
+            resource_arns=[
+                stack.format_arn(service="ec2", resource="instance", resource_name=instance_id),
+                *(stack.format_arn(service="ssm", resource="document", resource_name=d.ref) for d in documents),
+            ],
+        )
+        return grant.combine(
+            # The action knows no resources (AWS service authorization reference, AWS Systems Manager).
+            iam.Grant.add_to_principal(grantee=grantee, actions=["ssm:GetCommandInvocation"], resource_arns=["*"])
+        )

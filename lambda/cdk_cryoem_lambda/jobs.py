@@ -1,0 +1,106 @@
+"""Decisions about finished jobs: what one used, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane of the manifest, as far as hooks need it."""
+
+    name: str
+    gpus: int
+    vcpus: int
+    memory_mib: int
+    hold_minutes: int
+    usd_per_hour: float
+
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any]) -> Lane:
+        """From one entry of the lane manifest."""
+        return cls(
+            name=str(entry["name"]),
+            gpus=int(entry["gpus"]),
+            vcpus=int(entry["vcpus"]),
+            memory_mib=int(entry["memory_mib"]),
+            hold_minutes=int(entry["hold_minutes"]),
+            usd_per_hour=float(entry["usd_per_hour"]),
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A finished job, as its event tells. Times in epoch seconds."""
+
+    job_id: str
+    name: str
+    user: str
+    project: str
+    lane: str
+    state: str
+    submitted_at: int
+    started_at: int
+    ended_at: int
+    nodes: str
+    node_count: int
+    tres: Mapping[str, float]
+
+    @property
+    def seconds(self) -> int:
+        """How long it ran; 0 when it never started."""
+        return max(0, self.ended_at - self.started_at) if self.started_at else 0
+
+
+_UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0 * 1024}
+
+
+def parse(detail: Mapping[str, Any]) -> Job:
+    """From the detail of a job event. Errors: KeyError or ValueError for an event that is none."""
+    return Job(
+        job_id=str(detail["job_id"]),
+        name=str(detail["name"]),
+        user=str(detail["user"]),
+        project=str(detail["project"]),
+        lane=str(detail["partition"]),
+        state=str(detail["state"]),
+        submitted_at=int(detail["submit"]),
+        started_at=int(detail["start"]),
+        ended_at=int(detail["end"]),
+        nodes=str(detail["nodes"]),
+        node_count=int(detail["node_count"]),
+        tres=parse_tres(str(detail["tres"])),
+    )
+
+
+def parse_tres(text: str) -> dict[str, float]:
+    """Slurm's "cpu=8,mem=16G,node=1,gres/gpu=1" as numbers, memory in MiB."""
+    found: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        factor = _UNITS.get(value[-1:], None)
+        found[name] = float(value[:-1]) * factor if factor is not None else float(value)
+    return found
+
+
+def node_share(job: Job, lane: Lane) -> float:
+    """The part of its nodes that a job kept from others: the largest of its shares in GPUs, CPUs and memory.
+
+    The whole node when Slurm did not say what the job had.
+    """
+    if not job.tres:
+        return 1.0
+    nodes = max(1, job.node_count)
+    shares = [
+        job.tres.get("gres/gpu", 0.0) / (lane.gpus * nodes) if lane.gpus else 0.0,
+        job.tres.get("cpu", 0.0) / (lane.vcpus * nodes),
+        job.tres.get("mem", 0.0) / (lane.memory_mib * nodes),
+    ]
+    return min(1.0, max(shares)) or 1.0
+
+
+def price_usd(job: Job, lane: Lane) -> float:
+    """Run time x nodes x the lane's price x the job's share of a node, in USD."""
+    return job.seconds / 3600 * max(1, job.node_count) * lane.usd_per_hour * node_share(job, lane)

@@ -1,0 +1,32 @@
+"""`python app.py`: synthesise the system that the configuration file describes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from .config_file import ConfigError, load
+
+CONFIG_VARIABLE = "CRYOEM_CONFIG"
+DEFAULT_CONFIG = "cryoem.yaml"
+
+
+def main() -> None:
+    """Read the file that CRYOEM_CONFIG names (default cryoem.yaml) and synthesise. Exit code 2 for a wrong file."""
+    path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+    try:
+        config = load(path)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    # After the file is known to be right: importing the CDK takes longer than reading it.
+    from .app import build, make_app
+
+    app = make_app()
+    build(app, config, config_folder=path.parent)
+    app.synth()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The app: one configuration file in, five stacks out, checked by cdk-nag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aws_cdk import App, Environment, Tags, Validations
+from cdk_nag import AwsSolutionsChecks
+
+from .acknowledgements import acknowledge
+from .cluster import ClusterStack
+from .config import Config
+from .flags import FLAGS
+from .hooks import HooksStack
+from .ingest import IngestStack
+from .network import NetworkStack
+from .storage import StorageStack
+
+SERVICE_TOKEN_CONTEXT = "cryoem:pclusterServiceToken"
+"""The one switch between AWS and the twin: a ParallelCluster provider that is there already."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stacks:
+    """The stacks of one system, one per lifecycle."""
+
+    network: NetworkStack
+    storage: StorageStack
+    ingest: IngestStack
+    cluster: ClusterStack
+    hooks: HooksStack
+
+
+def make_app(*, outdir: str | None = None) -> App:
+    """An app with the project's flags; what cdk.json or -c says goes before them."""
+    return App(context=dict(FLAGS), analytics_reporting=False, outdir=outdir)
+
+
+def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
+    """Put the five stacks into the app, with cdk-nag's AwsSolutions checks on all of them."""
+    env = Environment(account=config.account, region=config.region)
+    name = config.name
+    token = app.node.try_get_context(SERVICE_TOKEN_CONTEXT)
+
+    network = NetworkStack(app, f"{name}-network", config=config.network, env=env)
+    storage = StorageStack(
+        app, f"{name}-storage", config=config, vpc=network.vpc, subnet=network.subnet, env=env
+    )
+    ingest = IngestStack(app, f"{name}-ingest", config=config, landing_zone=storage.landing_zone, env=env)
+    cluster = ClusterStack(
+        app,
+        f"{name}-cluster",
+        config=config,
+        config_folder=config_folder,
+        vpc=network.vpc,
+        subnet=network.subnet,
+        file_system=storage.file_system,
+        provider_service_token=token if isinstance(token, str) else None,
+        env=env,
+    )
+    hooks = HooksStack(
+        app,
+        f"{name}-hooks",
+        config=config,
+        engine=cluster.engine,
+        landing_bucket=storage.landing_zone.landing_bucket,
+        ingest_task_arns=[ingest.task_arn for ingest in ingest.microscopes.values()],
+        env=env,
+    )
+    # The file system's associations and the cluster use it without naming it.
+    cluster.add_stack_dependency(storage)
+    Tags.of(app).add("cryoem:system", name)
+    stacks = Stacks(network=network, storage=storage, ingest=ingest, cluster=cluster, hooks=hooks)
+    acknowledge(stacks)
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    return stacks

@@ -1,0 +1,239 @@
+"""What `cryoem.yaml` may say: every property, its unit, its default and what is allowed.
+
+Units are in the names. Rules that belong to a construct are the construct's own; they run here too, so that a wrong value
+is reported with its line before anything is synthesised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from cdk_cryoem import Capacity, Lane, Problem, default_lanes
+from cdk_cryoem.lane import lane_problems
+from cdk_cryoem.lustre_rules import file_system_problems
+from cdk_cryoem.microscope_ingest import ingest_problems
+from cdk_cryoem.monthly_budget import budget_problems
+from cdk_cryoem.parallel_cluster import OPERATING_SYSTEMS, cluster_problems
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _report(problems: Iterable[Problem]) -> None:
+    """Raise all problems of one section at once; config_file.py takes them apart again."""
+    found = list(problems)
+    if found:
+        raise PydanticCustomError("problems", "{text}", {"text": "; ".join(map(str, found)), "problems": found})
+
+
+class Share(_Section):
+    """An NFS export of the microscope: every folder directly below `path` is a dataset."""
+
+    host: str = Field(description="Host name or address of the share")
+    path: str = Field(description="What it exports, for example /krios")
+
+
+class SmbShareConfig(_Section):
+    """An SMB share of the microscope: every folder directly below `path` is a dataset."""
+
+    host: str = Field(description="Host name or address of the share")
+    path: str = Field(description="Share and folder with forward slashes, for example /krios")
+    user: str = Field(description="Who reads the share")
+    password_secret_arn: str = Field(description="Secrets Manager secret with the password as plain text")
+    domain: str | None = Field(default=None, description="Windows domain of the user")
+
+
+class MicroscopeConfig(_Section):
+    """One microscope and its way into the landing bucket."""
+
+    name: Name
+    nfs: Share | None = None
+    smb: SmbShareConfig | None = None
+    agent_arn: str | None = Field(default=None, description="A DataSync agent that was activated before")
+    activation_key: str | None = Field(default=None, description="The key a fresh agent shows, valid for 30 minutes")
+    schedule: str = Field(default="rate(1 hour)", description="rate(N hours) or cron(...)")
+    bandwidth_limit_mibps: int | None = Field(default=None, description="Most it takes of the line, in MiB/s")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems: list[Problem] = []
+        if (self.nfs is None) == (self.smb is None):
+            problems.append(Problem(property="nfs", value=self.nfs, allowed="either nfs or smb, with host and path"))
+        share = self.nfs or self.smb
+        renamed = {"schedule_expression": "schedule"}
+        for problem in ingest_problems(
+            host=share.host if share else "host",
+            path=share.path if share else "/",
+            agent_arn=self.agent_arn,
+            activation_key=self.activation_key,
+            schedule_expression=self.schedule,
+            bandwidth_limit_mibps=self.bandwidth_limit_mibps,
+        ):
+            prop = renamed.get(problem.property, problem.property)
+            if prop in ("host", "path"):
+                prop = f"{'nfs' if self.nfs else 'smb'}.{prop}"
+            problems.append(Problem(property=prop, value=problem.value, allowed=problem.allowed, fix=problem.fix))
+        _report(problems)
+        return self
+
+
+class LandingConfig(_Section):
+    """The landing bucket, and when a dataset counts as complete."""
+
+    quiet_minutes: int = Field(default=60, ge=1, le=10080, description="Nothing new for so long: it has landed")
+    sentinel: str | None = Field(
+        default=None, pattern=r"^[^/]+$", description="A file of this name in a dataset says that it is complete"
+    )
+    noncurrent_days: int = Field(default=90, ge=1, description="How long a replaced version of a movie is kept, in days")
+
+
+class FileSystemConfig(_Section):
+    """FSx for Lustre."""
+
+    capacity_gib: int = Field(default=2400, description="1200, 2400 or a multiple of 2400")
+    throughput_mibps_per_tib: int | None = Field(default=250, description="125, 250, 500 or 1000")
+    deployment_type: str = Field(default="PERSISTENT_2", description="PERSISTENT_2 or SCRATCH_2")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _report(
+            file_system_problems(
+                deployment_type=self.deployment_type,
+                capacity_gib=self.capacity_gib,
+                throughput_mibps_per_tib=self.throughput_mibps_per_tib,
+                metadata_iops=None,
+                lustre_version="2.15",
+            )
+        )
+        return self
+
+
+class LaneConfig(_Section):
+    """One lane: a node shape, its Slurm partition, its cryoSPARC lane and its RELION queue."""
+
+    name: str = Field(description="Lower-case letters, digits and dashes, 25 characters at most")
+    instance_types: list[str] = Field(description="EC2 types of equal GPU and vCPU count, the expected one first")
+    gpus: int = Field(default=0, description="GPUs of each node; 0 for a CPU lane")
+    max_nodes: int = Field(default=4, description="The most nodes at once")
+    capacity: Literal["on-demand", "spot"] = "on-demand"
+    particle_cache: bool = Field(default=True, description="Use the nodes' local NVMe as particle cache")
+    memory_multiplier: float = Field(default=2.0, description="Memory asked of Slurm = what the job declares x this")
+    time_limit_hours: float = Field(default=48.0, description="A job that runs longer is stopped")
+    hold_minutes: int = Field(default=0, description="How long an idle node is kept; 0: shut down at once")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _report(lane_problems(**self._values()))
+        return self
+
+    def _values(self) -> dict[str, object]:
+        return self.model_dump() | {"capacity": Capacity(self.capacity)}
+
+    def lane(self) -> Lane:
+        """The value object that the constructs take."""
+        return Lane(**self._values())
+
+
+class HeadNodeConfig(_Section):
+    """The small instance with Slurm, cryoSPARC and RELION."""
+
+    instance_type: str = Field(default="m7i.xlarge", description="4 vCPUs and 16 GiB or more")
+    operating_system: str = Field(default="ubuntu2204", description=", ".join(OPERATING_SYSTEMS))
+    root_volume_gib: int = Field(default=100, ge=50)
+    cryosparc_volume_gib: int = Field(default=200, ge=50, description="Retained volume for cryoSPARC's database")
+    stop_after_minutes: int = Field(default=0, description="Stop it when idle for so long; 0: never, else 15 or more")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = [
+            Problem(property=p.property.removeprefix("head_node."), value=p.value, allowed=p.allowed, fix=p.fix)
+            for p in cluster_problems(
+                cluster_name="name",
+                stack_name="stack",
+                operating_system=self.operating_system,
+                head_node_type=self.instance_type,
+            )
+        ]
+        if self.stop_after_minutes and not 15 <= self.stop_after_minutes <= 10080:
+            problems.append(
+                Problem(property="stop_after_minutes", value=self.stop_after_minutes, allowed="0, or 15 to 10080")
+            )
+        _report(problems)
+        return self
+
+
+class NetworkConfig(_Section):
+    """The network: a new one, or yours (vpc_id, subnet_id and availability_zone)."""
+
+    cidr: str = Field(default="10.20.0.0/16", pattern=r"^\d+\.\d+\.\d+\.\d+/(1[6-9]|2[0-4])$")
+    vpc_id: str | None = Field(default=None, pattern=r"^vpc-[0-9a-f]{8,17}$")
+    subnet_id: str | None = Field(default=None, pattern=r"^subnet-[0-9a-f]{8,17}$", description="A private subnet with NAT")
+    availability_zone: str | None = Field(default=None, description="The subnet's zone, for example us-east-1a")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = {name: getattr(self, name) for name in ("vpc_id", "subnet_id", "availability_zone")}
+        if any(given.values()) and not all(given.values()):
+            missing = next(name for name, value in given.items() if not value)
+            _report([Problem(property=missing, value=None, allowed="vpc_id, subnet_id and availability_zone together")])
+        return self
+
+
+class ProcessingConfig(_Section):
+    """What starts by itself when a dataset has landed."""
+
+    recipes: str = Field(description="Folder of recipes (executables) beside this file, put on the head node")
+    on_landed: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Its name")
+
+
+class BudgetConfig(_Section):
+    """A monthly budget that writes to people."""
+
+    monthly_usd: float = Field(description="Limit in USD, above 0")
+    emails: list[str] = Field(description="Who is told, 1 to 10 addresses")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _report(
+            Problem(
+                property="monthly_usd" if p.property == "limit_usd" else p.property,
+                value=p.value,
+                allowed=p.allowed,
+                fix=p.fix,
+            )
+            for p in budget_problems(limit_usd=self.monthly_usd, emails=self.emails)
+        )
+        return self
+
+
+def _default_lanes() -> list[LaneConfig]:
+    return [
+        LaneConfig(name=lane.name, instance_types=list(lane.instance_types), gpus=lane.gpus, max_nodes=lane.max_nodes)
+        for lane in default_lanes()
+    ]
+
+
+class Config(_Section):
+    """One cryo-EM system."""
+
+    name: Name = Field(description="Name of the system and of its cluster; the stacks are called NAME-network and so on")
+    region: str = Field(default="us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    account: str | None = Field(default=None, pattern=r"^\d{12}$", description="Default: that of the credentials")
+    engine: Literal["parallelcluster"] = "parallelcluster"
+    network: NetworkConfig = Field(default_factory=NetworkConfig)
+    microscopes: list[MicroscopeConfig] = Field(default_factory=list)
+    landing: LandingConfig = Field(default_factory=LandingConfig)
+    file_system: FileSystemConfig = Field(default_factory=FileSystemConfig)
+    head_node: HeadNodeConfig = Field(default_factory=HeadNodeConfig)
+    lanes: list[LaneConfig] = Field(default_factory=_default_lanes, min_length=1)
+    processing: ProcessingConfig | None = None
+    budget: BudgetConfig | None = None
+
+

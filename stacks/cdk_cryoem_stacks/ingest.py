@@ -1,0 +1,53 @@
+"""The microscopes' ways into the landing bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from cdk_cryoem import LandingZone, MicroscopeIngest, NfsShare, SmbShare
+
+from .config import Config, MicroscopeConfig
+
+
+class IngestStack(Stack):
+    """One MicroscopeIngest for each microscope."""
+
+    def __init__(
+        self, scope: Construct, id: str, *, config: Config, landing_zone: LandingZone, **kwargs: object
+    ) -> None:
+        super().__init__(scope, id, **kwargs)  # type: ignore[arg-type]
+        self.microscopes: Mapping[str, MicroscopeIngest] = {
+            microscope.name: MicroscopeIngest(
+                self,
+                f"Microscope-{microscope.name}",
+                share=self._share(microscope),
+                landing_bucket=landing_zone.landing_bucket,
+                agent_arn=microscope.agent_arn,
+                activation_key=microscope.activation_key,
+                schedule_expression=microscope.schedule,
+                bandwidth_limit_mibps=microscope.bandwidth_limit_mibps,
+                key=landing_zone.key,
+            )
+            for microscope in config.microscopes
+        }
+        for name, ingest in self.microscopes.items():
+            CfnOutput(self, f"Task{name.title().replace('-', '')}", value=ingest.task_arn)
+
+    def _share(self, microscope: MicroscopeConfig) -> NfsShare | SmbShare:
+        if microscope.nfs is not None:
+            return NfsShare(host=microscope.nfs.host, path=microscope.nfs.path)
+        smb = microscope.smb
+        assert smb is not None, "the configuration has been checked"
+        return SmbShare(
+            host=smb.host,
+            path=smb.path,
+            user=smb.user,
+            domain=smb.domain,
+            password=secretsmanager.Secret.from_secret_complete_arn(
+                self, f"Password-{microscope.name}", smb.password_secret_arn
+            ),
+        )

@@ -1,0 +1,1 @@
+"""The AWS emulator (ministack) with what it lacks. Only extension.py knows ministack's private names."""
