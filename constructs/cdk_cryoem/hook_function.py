@@ -27,7 +27,7 @@ class HookFunction(Construct):
     """A Lambda function behind its own queue, with dead-letter queue and alarm.
 
     handler: module of `cdk_cryoem_lambda` whose `handler` is called. environment: for the function.
-    alarm_topic: told when a message could not be worked off in five tries.
+    alarm_topic: told when a message could not be worked off in eight tries.
     batching_window: hints that arrive within it are looked at together. Default none.
     with_queue: False for a function that is called by a schedule only; it then has just the dead-letter queue.
 
@@ -81,8 +81,9 @@ class HookFunction(Construct):
                 encryption=sqs.QueueEncryption.SQS_MANAGED,
                 # Six times the function's timeout, as the Lambda developer guide asks for.
                 visibility_timeout=Duration.seconds(6 * int(_TIMEOUT.to_seconds())),
-                dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letter_queue, max_receive_count=5),
+                dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letter_queue, max_receive_count=8),
             )
+            self.function.add_environment("QUEUE_URL", self.queue.queue_url)
             self.function.add_event_source(
                 event_sources.SqsEventSource(
                     self.queue,

@@ -11,15 +11,11 @@ from cdk_nag import AwsSolutionsChecks
 from .acknowledgements import acknowledge
 from .cluster import ClusterStack
 from .config import Config
-from .flags import FLAGS
+from .flags import FLAGS, SERVICE_TOKEN_CONTEXT
 from .hooks import HooksStack
 from .ingest import IngestStack
 from .network import NetworkStack
 from .storage import StorageStack
-
-SERVICE_TOKEN_CONTEXT = "cryoem:pclusterServiceToken"
-"""The one switch between AWS and the twin: a ParallelCluster provider that is there already."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stacks:

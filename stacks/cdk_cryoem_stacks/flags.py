@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+SERVICE_TOKEN_CONTEXT = "cryoem:pclusterServiceToken"
+"""The one switch between AWS and the twin: a ParallelCluster provider that is there already."""
+
 FLAGS: Mapping[str, object] = {
     "@aws-cdk-containers/ecs-service-extensions:enableDefaultLogDriver": True,
     "@aws-cdk/aws-apigateway:authorizerChangeDeploymentLogicalId": True,

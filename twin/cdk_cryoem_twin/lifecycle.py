@@ -20,7 +20,7 @@ import boto3
 import psutil
 from botocore.config import Config as BotoConfig
 
-from cdk_cryoem_stacks.app import SERVICE_TOKEN_CONTEXT
+from cdk_cryoem_stacks.flags import SERVICE_TOKEN_CONTEXT
 
 from . import processes
 from .environment import (

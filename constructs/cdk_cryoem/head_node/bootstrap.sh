@@ -32,6 +32,12 @@ replace() { # new folder, its place
     rm -rf "$2.before"
 }
 
+use_python() { # a symbolic link to a venv's python would forget the venv
+    printf '#!/bin/sh\nexec %q "$@"\n' "$1" >"$home/bin/.python"
+    chmod 755 "$home/bin/.python"
+    mv "$home/bin/.python" "$home/bin/python"
+}
+
 install_programs() {
     mkdir -p "$home"/{bin,etc,lanes,spool}
     local draft recipes part
@@ -43,7 +49,7 @@ install_programs() {
     for part in lib units requirements.txt; do ln -sfn "program/$part" "$home/$part"; done
     # Copies, because a program finds its home by its own place.
     cp -f "$home"/program/bin/* "$home/bin/"
-    [[ -x $home/venv/bin/python ]] || ln -sfn "${CRYOEM_PYTHON:-$(command -v python3)}" "$home/bin/python"
+    [[ -x $home/venv/bin/python ]] || use_python "${CRYOEM_PYTHON:-$(command -v python3)}"
 
     recipes=$(setting recipes)
     if [[ $recipes != none ]]; then
@@ -77,7 +83,7 @@ install_packages() {
     [[ -z ${CRYOEM_PYTHON:-} ]] || return 0 # a Python that has them was given
     [[ -x $home/venv/bin/python ]] || python3 -m venv "$home/venv"
     "$home/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$home/requirements.txt"
-    ln -sfn "$home/venv/bin/python" "$home/bin/python"
+    use_python "$home/venv/bin/python"
 }
 
 start_sender() {

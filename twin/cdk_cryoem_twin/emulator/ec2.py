@@ -95,7 +95,8 @@ def is_head_node(instance_id: str) -> bool:
 
     found = Cluster.load_if_any(places())
     running = instance(instance_id).get("State", {}).get("Name") == "running"
-    return running and found is not None and found.instance_id == instance_id
+    answers = (places().run / "head.ready").exists()
+    return running and answers and found is not None and found.instance_id == instance_id
 
 
 def execute(instance_id: str, argv: list[str]) -> tuple[int, str, str]:

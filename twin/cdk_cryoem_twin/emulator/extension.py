@@ -6,9 +6,13 @@ state, and running SSM documents. Everything else in this package talks to the e
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
+import queue
 import sys
+import threading
 import types
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +40,7 @@ from ministack.services.cloudformation import provisioners as _provisioners
 from ministack.services.cloudformation import stacks as _stacks
 
 Json = dict[str, Any]
+log = logging.getLogger("twin")
 Operation = Callable[[Json], Json | None]
 account: Callable[[], str] = get_account_id
 region: Callable[[], str] = get_region
@@ -237,18 +242,26 @@ def instance(instance_id: str) -> Json:
 
 
 def on_instance_power(react: Callable[[str, str], None]) -> None:
-    """React, on a thread of its own, when an instance is started, stopped or terminated (instance id, verb)."""
-    import threading
+    """React to every start, stop and termination of an instance (instance id, verb), one after the other."""
+    changes: queue.Queue[Callable[[], None]] = queue.Queue()
 
+    def work() -> None:
+        while True:
+            try:
+                changes.get()()
+            except Exception:
+                # The next change must still be acted on.
+                log.exception("a change of power state failed")
+
+    threading.Thread(target=work, daemon=True, name="instance-power").start()
     for verb, operation in (("start", "StartInstances"), ("stop", "StopInstances"), ("terminate", "TerminateInstances")):
         builtin = _ec2._ACTION_MAP[operation]
 
         def acted(params: Json, builtin: Any = builtin, verb: str = verb) -> Any:
             out = builtin(params)
             if out[0] == 200:
-                context = (get_account_id(), get_region())
                 for instance_id in _ec2._parse_member_list(params, "InstanceId"):
-                    threading.Thread(target=_in_context, args=(context, react, instance_id, verb), daemon=True).start()
+                    changes.put(functools.partial(in_this_context(react), instance_id, verb))
             return out
 
         _ec2._ACTION_MAP[operation] = acted

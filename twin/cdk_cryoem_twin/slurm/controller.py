@@ -14,7 +14,7 @@ from typing import Any
 from ..environment import base_environment
 from ..places import Places
 from ..waiting import wait_for
-from . import conf, power
+from . import power
 
 
 def environment(places: Places) -> dict[str, str]:
@@ -24,6 +24,9 @@ def environment(places: Places) -> dict[str, str]:
 
 def configure(places: Places, configuration: Mapping[str, Any], *, root: Path) -> None:
     """Write Slurm's configuration and programs."""
+    # Here, because it needs the library's instance table and with it the CDK, which takes seconds to import.
+    from . import conf
+
     base = places.slurm
     for name in ("bin", "state", "spool", "pid", "log", "boot", "gpu"):
         (base / name).mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ class Settings:
 
 def load(home: Path | None = None) -> Settings:
     """Read the settings and put the others of the file (SLURM_CONF, say) into the environment of what we start."""
-    home = home or Path(os.environ.get("CRYOEM_HOME", str(Path(__file__).resolve().parents[2])))
+    home = home or Path(os.environ["CRYOEM_HOME"])
     values: Dict[str, str] = {}
     for line in (home / "etc" / "head-node.env").read_text().splitlines():
         name, separator, value = line.partition("=")

