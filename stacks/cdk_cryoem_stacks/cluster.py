@@ -49,4 +49,5 @@ class ClusterStack(Stack):
             recipes=str(config_folder / config.processing.recipes) if config.processing else None,
         )
         CfnOutput(self, "HeadNode", value=self.engine.head_node_instance_id)
+        CfnOutput(self, "LaneManifest", value=self.engine.lane_manifest.parameter_name)
         CfnOutput(self, "EventBus", value=self.engine.event_bus.event_bus_name)

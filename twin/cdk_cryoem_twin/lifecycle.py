@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import shutil
@@ -12,7 +13,8 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,18 @@ _NEEDED = {
 
 class CannotStart(Exception):
     """Why the twin cannot come up, and what to do."""
+
+
+@contextmanager
+def alone(places: Places) -> Iterator[None]:
+    """Keep others from changing this checkout's twin meanwhile. Errors: CannotStart when one does."""
+    places.root.parent.mkdir(parents=True, exist_ok=True)
+    with places.root.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CannotStart(f"another command is at work on the twin in {places.root}; wait for it or end it") from error
+        yield
 
 
 def up(places: Places, mode: Mode, say: Say, *, config: Path) -> dict[str, dict[str, str]]:

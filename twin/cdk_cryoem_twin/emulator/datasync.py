@@ -28,8 +28,7 @@ def share_folder(location: Json) -> Path:
 
 def _start(args: Json) -> Json:
     task = args["TaskArn"]
-    if task not in recorder.recorded:
-        raise ApiError("InvalidRequestException", f"{task} does not exist")
+    _one(task)
     running = [e for e in _executions.values() if e["Task"] == task and e["Status"] == "TRANSFERRING"]
     if running:
         raise ApiError("InvalidRequestException", f"{task} has an execution that is running")
@@ -134,6 +133,29 @@ def _describe(args: Json) -> Json:
     return {key: value for key, value in _executions[arn].items() if key != "Task"}
 
 
+def _describe_task(args: Json) -> Json:
+    props = _one(args["TaskArn"])["Properties"]
+    return {
+        "TaskArn": args["TaskArn"],
+        "Status": "AVAILABLE",
+        "SourceLocationArn": props["SourceLocationArn"],
+        "DestinationLocationArn": props["DestinationLocationArn"],
+        "Options": props.get("Options", {}),
+    }
+
+
+def _describe_nfs(args: Json) -> Json:
+    props = _one(args["LocationArn"])["Properties"]
+    uri = f"nfs://{props['ServerHostname']}/{str(props['Subdirectory']).strip('/')}/"
+    return {"LocationArn": args["LocationArn"], "LocationUri": uri}
+
+
+def _one(arn: str) -> Json:
+    if arn not in recorder.recorded:
+        raise ApiError("InvalidRequestException", f"{arn} does not exist")
+    return recorder.recorded[arn]
+
+
 def _list(args: Json) -> Json:
     found = [e for e in _executions.values() if args.get("TaskArn") in (None, e["Task"])]
     return {"TaskExecutions": [{"TaskExecutionArn": e["TaskExecutionArn"], "Status": e["Status"]} for e in found]}
@@ -150,6 +172,12 @@ def register() -> None:
     )
     register_service(
         "datasync",
-        {"StartTaskExecution": _start, "DescribeTaskExecution": _describe, "ListTaskExecutions": _list},
+        {
+            "StartTaskExecution": _start,
+            "DescribeTaskExecution": _describe,
+            "ListTaskExecutions": _list,
+            "DescribeTask": _describe_task,
+            "DescribeLocationNfs": _describe_nfs,
+        },
         resource_of=lambda operation, args: str(args.get("TaskExecutionArn") or args.get("TaskArn") or "*"),
     )

