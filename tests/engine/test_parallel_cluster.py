@@ -90,5 +90,5 @@ def test_parallelcluster_accepts_what_we_generate_and_refuses_what_is_wrong(pyth
     for name in ("default", "spot_and_one_lane", "other_system"):
         assert _errors(verdicts[name]) == [], name
         assert verdicts[name]["strings_ok"], f"{name}: refused with every value as text, as CloudFormation sends it"
-        assert verdicts[name]["template_resources"] > 50
+        assert verdicts[name]["template_resources"] > 0, f"{name}: ParallelCluster made no template of it"
     assert "alinux2" in json.dumps(_errors(verdicts["dropped_system"]))

@@ -11,11 +11,10 @@ from xml.etree import ElementTree
 import mrcfile  # type: ignore[import-untyped]
 import numpy as np
 import pytest
+
 from cdk_cryoem_twin.acquisition import Acquisition, RelionMissingError, acquire, main, synthetic_volume
 
-needs_relion = pytest.mark.skipif(
-    shutil.which("relion_project") is None, reason="the Debian package relion is missing"
-)
+needs_relion = pytest.mark.skipif(shutil.which("relion_project") is None, reason="the Debian package relion is missing")
 
 MOVIE = re.compile(
     r"Images-Disc1/GridSquare_(?P<square>\d{8})/Data/"
@@ -143,9 +142,7 @@ def test_what_is_given_covers_every_movie_and_particle(acquisition: Acquisition)
 def test_the_true_volume_is_not_in_the_dataset(acquisition: Acquisition) -> None:
     assert acquisition.truth.is_file()
     assert not acquisition.truth.is_relative_to(acquisition.root)
-    assert (
-        hashlib.sha256(acquisition.truth.read_bytes()).hexdigest() not in digests(acquisition.root).values()
-    )
+    assert hashlib.sha256(acquisition.truth.read_bytes()).hexdigest() not in digests(acquisition.root).values()
 
 
 @needs_relion
@@ -166,9 +163,7 @@ def test_a_dataset_is_not_written_over(acquisition: Acquisition, tmp_path: Path)
         acquire(acquisition.root, truth=tmp_path / "truth.mrc")
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"movies": 0}, {"particles_per_movie": 0}], ids=["no movies", "no particles"]
-)
+@pytest.mark.parametrize("wrong", [{"movies": 0}, {"particles_per_movie": 0}], ids=["no movies", "no particles"])
 def test_counts_below_one_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         acquire(tmp_path / "session", truth=tmp_path / "truth.mrc", **wrong)

@@ -27,9 +27,15 @@ def test_the_emulator_is_the_pinned_one() -> None:
         ("core.responses", ["get_account_id", "get_region", "set_request_account_id", "set_request_region"]),
         ("services.cloudformation.provisioners", ["_RESOURCE_HANDLERS", "_REPLACING_PROPERTIES"]),
         ("services.cloudformation.stacks", ["_runs_on_worker_thread"]),
-        ("services.ec2", ["_ACTION_MAP", "_instances", "_parse_member_list", "instance_is_managed", "exec_in_instance_blocking"]),
+        (
+            "services.ec2",
+            ["_ACTION_MAP", "_instances", "_parse_member_list", "instance_is_managed", "exec_in_instance_blocking"],
+        ),
         ("services.eventbridge", ["_dispatch_event", "_dispatch_to_lambda"]),
-        ("services.lambda_svc", ["_get_func_record_for_ref", "_execution_record_for_config", "invoke_async_with_retry"]),
+        (
+            "services.lambda_svc",
+            ["_get_func_record_for_ref", "_execution_record_for_config", "invoke_async_with_retry"],
+        ),
         ("services.s3", ["_bucket_tags"]),
         ("services.ssm", ["_SHELL_DOCUMENTS", "_shell_argv", "_send_command", "handle_request", "error_response_json"]),
         ("services.sts", ["register_session"]),

@@ -8,6 +8,7 @@ import mrcfile  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from cdk_cryoem_twin.acquisition import synthetic_volume
 from cdk_cryoem_twin.fsc import LIMIT_ANGSTROM, compare, figure, fourier_shell_correlation, main
 
@@ -113,9 +114,7 @@ def test_the_limit_can_be_set(tmp_path: Path, truth: npt.NDArray[np.float64]) ->
 
 
 @pytest.mark.parametrize("inverted", [False, True], ids=["right", "inverted contrast"])
-def test_the_figure_is_drawn_for_any_outcome(
-    tmp_path: Path, truth: npt.NDArray[np.float64], inverted: bool
-) -> None:
+def test_the_figure_is_drawn_for_any_outcome(tmp_path: Path, truth: npt.NDArray[np.float64], inverted: bool) -> None:
     volume = write(tmp_path / "map.mrc", -truth if inverted else truth)
     reference = write(tmp_path / "truth.mrc", truth)
     agreement = compare(volume, reference)

@@ -58,7 +58,7 @@ def test_gpus_are_counted_and_priced(twin: Twin) -> None:
 def test_the_report_stands_alone(twin: Twin) -> None:
     page = (twin.report / "timeline.html").read_text()
     assert page.count("<svg") == 1
-    assert "src=\"http" not in page
+    assert 'src="http' not in page
     for name in ("timeline.png", "map-against-truth.png"):
         assert (twin.report / name).read_bytes().startswith(b"\x89PNG")
 
@@ -122,7 +122,9 @@ def _document(twin: Twin, word: str) -> str:
     raise AssertionError(f"no function has {word}")
 
 
-def _table(twin: Twin) -> list[tuple[str, tuple[str, ...], tuple[str, str, dict[str, Any]], list[tuple[str, str, dict[str, Any]]]]]:
+def _table(
+    twin: Twin,
+) -> list[tuple[str, tuple[str, ...], tuple[str, str, dict[str, Any]], list[tuple[str, str, dict[str, Any]]]]]:
     """Role, what it may do (so that a denial means something), what it must not."""
     bucket, node = twin.outputs["LandingBucket"], twin.outputs["HeadNode"]
     listing = ("s3", "list_objects_v2", {"Bucket": bucket, "Prefix": "datasets/"})
@@ -138,7 +140,11 @@ def _table(twin: Twin) -> list[tuple[str, tuple[str, ...], tuple[str, str, dict[
 
     def send(word: str, **parameters: str) -> tuple[str, str, dict[str, Any]]:
         values = {name: [value] for name, value in parameters.items()}
-        return "ssm", "send_command", {"DocumentName": _document(twin, word), "InstanceIds": [node], "Parameters": values}
+        return (
+            "ssm",
+            "send_command",
+            {"DocumentName": _document(twin, word), "InstanceIds": [node], "Parameters": values},
+        )
 
     power_down = send("POWER_DOWN_DOCUMENT", Nodes="gpu1-dy-nodes-1=x")
     register = send("REGISTER_LANES_DOCUMENT", Mode="show", ManifestSha256="0" * 64)
@@ -203,7 +209,10 @@ def test_nobody_deletes_a_movie_not_even_an_administrator(twin: Twin, probe: Any
     key = twin.observer.objects(bucket, "datasets/")[0]
     assert probe(role, "s3", "get_object", Bucket=bucket, Key=key).startswith("allowed")
     assert probe(role, "s3", "delete_object", Bucket=bucket, Key=key) == "denied"
-    assert probe(role, "s3", "put_bucket_versioning", Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}) == "denied"
+    assert (
+        probe(role, "s3", "put_bucket_versioning", Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+        == "denied"
+    )
     assert key in twin.observer.objects(bucket, "datasets/")
 
 
@@ -240,7 +249,9 @@ def test_job_events_survive_an_outage_of_their_sender(twin: Twin) -> None:
     spool = twin.places.home / "spool"
     wait_for(lambda: list(spool.glob(f"*-{job}.json")), "the event in the spool", seconds=60)
     assert not _record(twin, job)
-    credentials = twin.make("sts").assume_role(RoleArn=_role(twin, "RoleHeadNode"), RoleSessionName="test")["Credentials"]
+    credentials = twin.make("sts").assume_role(RoleArn=_role(twin, "RoleHeadNode"), RoleSessionName="test")[
+        "Credentials"
+    ]
     head.start(twin.places, head.head_environment(twin.places, Mode(strict=True), credentials))
     record = wait_for(lambda: _record(twin, job), "the job's record", seconds=60)
     assert (record["state"], record["project"]) == ("COMPLETED", "test")
@@ -292,7 +303,9 @@ def test_down_leaves_no_process_and_no_file(tmp_path: Path) -> None:
     places = Places(tmp_path / "twin")
     places.run.mkdir(parents=True)
     env = {"PATH": "/usr/bin:/bin", ROOT_VARIABLE: str(places.root)}
-    started = processes.start(["sleep", "600"], env=env, log=places.logs / "x.log", pid_file=places.run / "x.pid", cwd=tmp_path)
+    started = processes.start(
+        ["sleep", "600"], env=env, log=places.logs / "x.log", pid_file=places.run / "x.pid", cwd=tmp_path
+    )
     assert started in {process.pid for process in processes.ours(places)}
     assert lifecycle.down(places) == 1
     assert not places.root.exists()

@@ -130,9 +130,7 @@ def synthetic_volume(*, seed: int, box_px: int = BOX_PX) -> Volume:
     return volume
 
 
-def acquire(
-    out: Path, *, truth: Path, movies: int = 16, particles_per_movie: int = 50, seed: int = 7
-) -> Acquisition:
+def acquire(out: Path, *, truth: Path, movies: int = 16, particles_per_movie: int = 50, seed: int = 7) -> Acquisition:
     """Write a dataset to ``out`` and what it shows to ``truth``; the same arguments give the same bytes.
 
     ``out`` must not exist yet, or be empty; its last component becomes the name of the dataset. ``truth`` is
@@ -194,9 +192,7 @@ def acquire(
         coords.write_text(_star("", ("CoordinateX", "CoordinateY"), picks[index].tolist()))
         for written in (movie, xml, coords):
             _set_time(written, exposure.taken)
-    _write_metadata(
-        metadata, exposures, picks=picks, angles=angles.reshape((*picks.shape[:2], 3)), drifts=drifts
-    )
+    _write_metadata(metadata, exposures, picks=picks, angles=angles.reshape((*picks.shape[:2], 3)), drifts=drifts)
     for table in ("ctf.star", "true_angles.star", "true_drift.star"):
         _set_time(metadata / table, exposures[-1].taken)
     return Acquisition(
@@ -328,9 +324,7 @@ def _write_metadata(
             ("MicrographName", "CoordinateX", "CoordinateY", "AngleRot", "AngleTilt", "AnglePsi"),
             [
                 (exposure.movie, *pick, *angle)
-                for exposure, pick_group, angle_group in zip(
-                    exposures, picks.tolist(), angles.tolist(), strict=True
-                )
+                for exposure, pick_group, angle_group in zip(exposures, picks.tolist(), angles.tolist(), strict=True)
                 for pick, angle in zip(pick_group, angle_group, strict=True)
             ],
         )
@@ -416,9 +410,7 @@ def _exposure_xml(exposure: _Exposure) -> str:
 
 
 def _write_session(out: Path, exposures: Sequence[_Exposure]) -> None:
-    squares = "\n".join(
-        f"    <GridSquare>{square}</GridSquare>" for square in sorted({e.square for e in exposures})
-    )
+    squares = "\n".join(f"    <GridSquare>{square}</GridSquare>" for square in sorted({e.square for e in exposures}))
     session = out / "EpuSession.dm"
     session.write_text(f"""<?xml version="1.0" encoding="utf-8"?>
 <EpuSessionXml xmlns="http://schemas.datacontract.org/2004/07/Applications.Epu.Persistence">
@@ -440,9 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m cdk_cryoem_twin.acquisition",
         description="Make a small single-particle dataset with a known answer, laid out like an EPU session.",
     )
-    parser.add_argument(
-        "out", type=Path, metavar="OUT", help="folder of the dataset; must be absent or empty"
-    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset; must be absent or empty")
     parser.add_argument(
         "--truth",
         type=Path,
@@ -453,9 +443,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--particles-per-movie", type=int, default=50, help="particles in each movie (default: %(default)s)"
     )
-    parser.add_argument(
-        "--seed", type=int, default=7, help="seed of everything random (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=int, default=7, help="seed of everything random (default: %(default)s)")
     options = parser.parse_args(arguments)
     out: Path = options.out.resolve()
     try:

@@ -1,5 +1,6 @@
 """`aws`, as far as the head node's scripts use it: s3 cp, and ssm get-parameter. A double: the real one is not on PyPI
-in a version that keeps to the given endpoint for all services."""
+in a version that keeps to the given endpoint for all services.
+"""
 
 from __future__ import annotations
 

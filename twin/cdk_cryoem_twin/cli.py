@@ -126,4 +126,6 @@ def _logs(here: Places, parsed: argparse.Namespace) -> int:
     if not found:
         print(f"no log {parsed.name!r}; there are: {', '.join(path.stem for path in files) or 'none'}", file=sys.stderr)
         return 2
-    return subprocess.run(["tail", "-n", "60", *(["-f"] if parsed.follow else []), str(found[0])], check=False).returncode
+    return subprocess.run(
+        ["tail", "-n", "60", *(["-f"] if parsed.follow else []), str(found[0])], check=False
+    ).returncode

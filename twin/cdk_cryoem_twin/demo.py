@@ -17,8 +17,8 @@ from rich.text import Text
 
 from . import fsc, lifecycle, timeline
 from .acquisition import acquire
-from .microscope import share_of
 from .environment import Mode
+from .microscope import share_of
 from .observer import Observer
 from .places import Places
 from .summary import LaneFacts, Summary, job_rows, summarise
@@ -118,7 +118,9 @@ class Demo:
             summary = summarise(rows, spans, facts, now=time.time())
             picture = timeline.Run(
                 dataset=_DATASET,
-                objects=[e.at for e in seen.seen("aws.s3") if e.detail["object"]["key"].startswith(f"datasets/{_DATASET}/")],
+                objects=[
+                    e.at for e in seen.seen("aws.s3") if e.detail["object"]["key"].startswith(f"datasets/{_DATASET}/")
+                ],
                 landed=float(record["landed_at"]),
                 head_node=[(e.at, e.detail["state"]) for e in seen.seen("aws.ec2") if self._is_head(e.detail)],
                 lanes_registered=float(lanes["at"]),
@@ -129,7 +131,10 @@ class Demo:
             svg = timeline.draw(picture, self.output / "timeline.png")
             timeline.page(picture, svg, self.output / "map-against-truth.png", self.output / "timeline.html")
             (self.output / "events.json").write_text(
-                json.dumps([{"at": e.at, "source": e.source, "kind": e.kind, "detail": e.detail} for e in seen.events], indent=1)
+                json.dumps(
+                    [{"at": e.at, "source": e.source, "kind": e.kind, "detail": e.detail} for e in seen.events],
+                    indent=1,
+                )
             )
             self._say(str(self.output / "timeline.html"))
         seen.stop()
@@ -214,7 +219,9 @@ class Demo:
         """The live view."""
         table = Table.grid(padding=(0, 2))
         for stage, note, seconds in self._done:
-            table.add_row(Text("✓", style="green"), stage, Text(note, style="dim"), Text(f"{seconds:.1f} s", style="dim"))
+            table.add_row(
+                Text("✓", style="green"), stage, Text(note, style="dim"), Text(f"{seconds:.1f} s", style="dim")
+            )
         table.add_row(Text("•", style="yellow"), Text(self._stage, style="bold"), self._note, "")
         clock = Text(f"{time.monotonic() - self._began:.0f} s", style="dim")
         return Group(table, clock)
@@ -239,7 +246,9 @@ class Demo:
                 "(nodes of the twin boot in 3 s, jobs take seconds).",
                 highlight=False,
             )
-        self.console.print(f"{time.monotonic() - self._began:.0f} s in all. Pictures: {self.output}/timeline.html", highlight=False)
+        self.console.print(
+            f"{time.monotonic() - self._began:.0f} s in all. Pictures: {self.output}/timeline.html", highlight=False
+        )
 
 
 @contextmanager

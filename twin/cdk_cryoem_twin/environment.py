@@ -61,7 +61,11 @@ def client_environment(places: Places, mode: Mode) -> dict[str, str]:
     }
     if mode.strict:
         bundle = str(places.run / "ca.pem")
-        environment |= {"AWS_CA_BUNDLE": bundle, "NODE_EXTRA_CA_CERTS": str(certificate(places)), "SSL_CERT_FILE": bundle}
+        environment |= {
+            "AWS_CA_BUNDLE": bundle,
+            "NODE_EXTRA_CA_CERTS": str(certificate(places)),
+            "SSL_CERT_FILE": bundle,
+        }
     return environment
 
 

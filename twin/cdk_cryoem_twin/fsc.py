@@ -129,9 +129,7 @@ def figure(agreement: Agreement, map_path: Path, truth_path: Path, out_png: Path
         panels[row][0].set_ylabel(name, fontsize=12)
     bar = 50.0
     start = half * 0.9 - bar
-    panels[1][2].plot(
-        [start, start + bar], [-half * 0.86] * 2, color="white", linewidth=2.5, solid_capstyle="butt"
-    )
+    panels[1][2].plot([start, start + bar], [-half * 0.86] * 2, color="white", linewidth=2.5, solid_capstyle="butt")
     panels[1][2].text(
         start + bar / 2, -half * 0.80, f"{bar:.0f} Å", color="white", ha="center", va="bottom", fontsize=9
     )

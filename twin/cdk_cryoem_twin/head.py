@@ -66,7 +66,9 @@ def start(places: Places, environment: Mapping[str, str]) -> None:
             pid_file=places.run / "cryosparc.pid",
             cwd=places.root,
         )
-        wait_for(lambda: _cryosparc_answers(places), "the cryoSPARC double", seconds=60, log=places.logs / "cryosparc.log")
+        wait_for(
+            lambda: _cryosparc_answers(places), "the cryoSPARC double", seconds=60, log=places.logs / "cryosparc.log"
+        )
     (places.run / "head.ready").touch()
 
 
@@ -88,8 +90,6 @@ def _cryosparc_answers(places: Places) -> bool:
 
 def main() -> None:
     """start or stop."""
-
-
     if sys.argv[1] == "start":
         start(places(), dict(os.environ))
     else:

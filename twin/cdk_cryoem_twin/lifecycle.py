@@ -10,8 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +63,9 @@ def alone(places: Places) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise CannotStart(f"another command is at work on the twin in {places.root}; wait for it or end it") from error
+            raise CannotStart(
+                f"another command is at work on the twin in {places.root}; wait for it or end it"
+            ) from error
         yield
 
 
@@ -262,4 +262,6 @@ def _cdk(places: Places, mode: Mode, arguments: Sequence[str], *, log: str, conf
         )
     if done.returncode:
         tail = "\n".join(target.read_text(errors="replace").splitlines()[-25:])
-        raise CannotStart(f"cdk {arguments[0]} failed after {time.time() - started:.0f} s:\n{tail}\nall of it: {target}")
+        raise CannotStart(
+            f"cdk {arguments[0]} failed after {time.time() - started:.0f} s:\n{tail}\nall of it: {target}"
+        )

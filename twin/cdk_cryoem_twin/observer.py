@@ -77,7 +77,9 @@ class Observer:
     def _listen(self, queue: str) -> None:
         sqs = self.make("sqs")
         while not self._done.is_set():
-            for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", []):
+            for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get(
+                "Messages", []
+            ):
                 body = json.loads(message["Body"])
                 self.events.append(
                     Event(
@@ -97,10 +99,14 @@ class Observer:
     def records(self, kind: str) -> list[dict[str, Any]]:
         """What the hooks have written down."""
         read = TypeDeserializer().deserialize
-        pages = self.make("dynamodb").get_paginator("query").paginate(
-            TableName=self.outputs["RecordsTable"],
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": kind}},
+        pages = (
+            self.make("dynamodb")
+            .get_paginator("query")
+            .paginate(
+                TableName=self.outputs["RecordsTable"],
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": kind}},
+            )
         )
         return [{name: read(value) for name, value in item.items()} for page in pages for item in page["Items"]]
 
@@ -157,5 +163,3 @@ def spans(lines: Sequence[dict[str, Any]]) -> list[NodeSpan]:
     for life in open_lives.values():
         close(life, None)
     return sorted(found, key=lambda span: span.launched)
-
-

@@ -99,7 +99,9 @@ class Places:
         """Why no twin can live here; empty when one can."""
         socket = str(self.slurm / "munge.sock")
         if len(socket) > _LONGEST_SOCKET:
-            return f"{socket} has {len(socket)} characters, a Unix socket may have {_LONGEST_SOCKET}: use a shorter path"
+            return (
+                f"{socket} has {len(socket)} characters, a Unix socket may have {_LONGEST_SOCKET}: use a shorter path"
+            )
         return ""
 
 

@@ -69,7 +69,9 @@ def job_rows(records: Sequence[Mapping[str, Any]]) -> tuple[JobRow, ...]:
     return tuple(sorted(rows, key=lambda row: (row.ended_at, row.job_id)))
 
 
-def summarise(jobs: Sequence[JobRow], nodes: Sequence[NodeSpan], lanes: Mapping[str, LaneFacts], *, now: float) -> Summary:
+def summarise(
+    jobs: Sequence[JobRow], nodes: Sequence[NodeSpan], lanes: Mapping[str, LaneFacts], *, now: float
+) -> Summary:
     """The run's numbers. A node that is still on is paid until now."""
     paid = {id(span): (span.off or now) - span.launched for span in nodes}
     paid_gpu = sum(paid[id(span)] * lanes[span.lane].gpus for span in nodes)

@@ -13,10 +13,10 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
-from .observer import NodeSpan  # noqa: E402
-from .summary import Summary  # noqa: E402
+from .observer import NodeSpan
+from .summary import Summary
 
 _COLOURS = {"cpu": "#7a8793", "gpu1": "#2a9d8f", "gpu4": "#e9a03b", "gpu8": "#d1495b", "live": "#8661c1"}
 _INK, _PALE = "#1f2933", "#d5dbe1"
@@ -39,7 +39,10 @@ class Run:
 def draw(run: Run, png: Path) -> str:
     """Write the PNG; returns the same picture as SVG."""
     zero = min([*run.objects, *(at for at, _ in run.head_node)])
-    end = max([run.landed, *(span.off or span.launched for span in run.nodes), *(j.ended_at for j in run.summary.jobs)]) - zero
+    end = (
+        max([run.landed, *(span.off or span.launched for span in run.nodes), *(j.ended_at for j in run.summary.jobs)])
+        - zero
+    )
     rows = ["data", "head node", "lanes", *[f"job {job.job_id}" for job in run.summary.jobs]]
     rows += [span.node for span in run.nodes]
     figure, axis = plt.subplots(figsize=(11, 1.6 + 0.42 * len(rows)), layout="constrained")
@@ -53,7 +56,9 @@ def draw(run: Run, png: Path) -> str:
 
     bar(0, min(run.objects), max(run.objects), "#3d7ea6")
     axis.plot([run.landed - zero], [0], marker="D", color="#d1495b", zorder=4)
-    axis.text(run.landed - zero + end / 100, 0, f"landed: {len(run.objects)} objects", va="center", fontsize=8, color=_INK)
+    axis.text(
+        run.landed - zero + end / 100, 0, f"landed: {len(run.objects)} objects", va="center", fontsize=8, color=_INK
+    )
     for (at, state), (until, _) in zip(run.head_node, [*run.head_node[1:], (zero + end, "")], strict=True):
         bar(1, at, until, "#3d7ea6" if state == "running" else _PALE, "" if until < zero + end else state)
     axis.plot([run.lanes_registered - zero], [2], marker="D", color="#2a9d8f", zorder=4)
@@ -70,7 +75,9 @@ def draw(run: Run, png: Path) -> str:
     axis.invert_yaxis()
     axis.set_xlim(-end * 0.01, end * 1.28)
     axis.set_xlabel("seconds; pale: waiting or booting", fontsize=9, color=_INK)
-    axis.set_title(f"{run.dataset}: from the microscope's share to a map at {run.resolution_angstrom:.1f} Å", fontsize=11)
+    axis.set_title(
+        f"{run.dataset}: from the microscope's share to a map at {run.resolution_angstrom:.1f} Å", fontsize=11
+    )
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
     axis.tick_params(axis="y", length=0)

@@ -16,7 +16,8 @@ class _BudgetType:
         limit = budget["BudgetLimit"]
         return {
             "AccountId": account(),
-            "Budget": budget | {"BudgetName": name, "BudgetLimit": {"Amount": str(limit["Amount"]), "Unit": limit["Unit"]}},
+            "Budget": budget
+            | {"BudgetName": name, "BudgetLimit": {"Amount": str(limit["Amount"]), "Unit": limit["Unit"]}},
             "NotificationsWithSubscribers": [
                 {
                     "Notification": n["Notification"] | {"Threshold": float(n["Notification"]["Threshold"])},

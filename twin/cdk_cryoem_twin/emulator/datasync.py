@@ -88,7 +88,9 @@ def _transfer(execution: Json) -> None:
         execution["FilesTransferred"] += 1
         execution["FilesVerified"] += 1
         execution["BytesTransferred"] += len(content)
-        report.append({"RelativePath": f"/{name}", "Size": len(content), "SrcChecksum": hashlib.sha256(content).hexdigest()})
+        report.append(
+            {"RelativePath": f"/{name}", "Size": len(content), "SrcChecksum": hashlib.sha256(content).hexdigest()}
+        )
     _report(execution, props, report)
 
 

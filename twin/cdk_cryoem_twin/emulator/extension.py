@@ -62,9 +62,11 @@ class ApiError(Exception):
 
 
 class Resource(Protocol):
-    """A CloudFormation type: creates and deletes; `replacing` lists the properties whose change replaces it."""
+    """A CloudFormation type."""
 
-    replacing: Sequence[str]
+    @property
+    def replacing(self) -> Sequence[str]:
+        """Properties whose change replaces the resource."""
 
     def create(self, logical_id: str, props: Json, stack: str) -> tuple[str, Json]:
         """Physical id and attributes."""
@@ -197,7 +199,9 @@ def add_ssm_operations(operations: Mapping[str, Operation]) -> None:
     """Operations that the emulator's SSM lacks; and SendCommand is allowed or not by document and instance, as on AWS."""
     builtin, builtin_arn = _ssm.handle_request, _iam_actions.extract_resource_arn
 
-    def arn(service: str, method: str, path: str, headers: Mapping[str, str], body: bytes, *rest: Any, **more: Any) -> Any:
+    def arn(
+        service: str, method: str, path: str, headers: Mapping[str, str], body: bytes, *rest: Any, **more: Any
+    ) -> Any:
         if service == "ssm" and headers.get("x-amz-target", "").endswith(".SendCommand"):
             return f"arn:aws:ssm:{get_region()}:{get_account_id()}:document/{json.loads(body)['DocumentName']}"
         return builtin_arn(service, method, path, headers, body, *rest, **more)
@@ -228,8 +232,12 @@ def add_ssm_operations(operations: Mapping[str, Operation]) -> None:
 
 
 def run_commands(
-    *, knows: Callable[[str], bool], check: Callable[[Json], str], argv: Callable[[Json], list[str]],
-    reachable: Callable[[str], bool], execute: Callable[[str, list[str]], tuple[int, str, str]],
+    *,
+    knows: Callable[[str], bool],
+    check: Callable[[Json], str],
+    argv: Callable[[Json], list[str]],
+    reachable: Callable[[str], bool],
+    execute: Callable[[str, list[str]], tuple[int, str, str]],
 ) -> None:
     """Let SendCommand run documents of ours: known, checked (a text says what is wrong), rendered, executed."""
     builtin_argv, builtin_send = _ssm._shell_argv, _ssm._send_command
@@ -270,7 +278,11 @@ def on_instance_power(react: Callable[[str, str], None]) -> None:
                 log.exception("a change of power state failed")
 
     threading.Thread(target=work, daemon=True, name="instance-power").start()
-    for verb, operation in (("start", "StartInstances"), ("stop", "StopInstances"), ("terminate", "TerminateInstances")):
+    for verb, operation in (
+        ("start", "StartInstances"),
+        ("stop", "StopInstances"),
+        ("terminate", "TerminateInstances"),
+    ):
         builtin = _ec2._ACTION_MAP[operation]
 
         def acted(params: Json, builtin: Any = builtin, verb: str = verb) -> Any:
@@ -363,5 +375,3 @@ def serve() -> None:
     from ministack.app import main
 
     main()
-
-

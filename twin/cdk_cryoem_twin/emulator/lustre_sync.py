@@ -59,7 +59,9 @@ def import_once(association: Association, s3: Any) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(_DRAFT + target.name)
         with draft.open("wb") as out:
-            for chunk in s3.get_object(Bucket=association.bucket, Key=association.prefix + name)["Body"].iter_chunks(1 << 20):
+            for chunk in s3.get_object(Bucket=association.bucket, Key=association.prefix + name)["Body"].iter_chunks(
+                1 << 20
+            ):
                 out.write(chunk)
         draft.rename(target)
         association.imported[name] = etag

@@ -68,7 +68,9 @@ def _delete(args: Json) -> Json:
 
 
 def _values(data: Json) -> dict[str, str | None]:
-    given = {name: value[0] if isinstance(value, list) else value for name, value in (data.get("Parameters") or {}).items()}
+    given = {
+        name: value[0] if isinstance(value, list) else value for name, value in (data.get("Parameters") or {}).items()
+    }
     declared = _documents[data["DocumentName"]]["Content"].get("parameters", {})
     return {name: given.get(name, rule.get("default")) for name, rule in declared.items()} | {
         name: value for name, value in given.items() if name not in declared

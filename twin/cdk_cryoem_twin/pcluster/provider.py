@@ -86,7 +86,9 @@ def _create(places: Places, props: Mapping[str, Any]) -> Cluster:
         RoleName=f"{name}-RoleHeadNode", Path="/parallelcluster/", AssumeRolePolicyDocument=json.dumps(_TRUST)
     )["Role"]
     for policy in node["Iam"]["AdditionalIamPolicies"]:
-        if ":aws:policy/" not in policy["Policy"] and not policy["Policy"].rpartition("/")[2].startswith("parallelcluster"):
+        if ":aws:policy/" not in policy["Policy"] and not policy["Policy"].rpartition("/")[2].startswith(
+            "parallelcluster"
+        ):
             raise ValueError(f"the provider may attach only policies named parallelcluster*: {policy['Policy']}")
         iam.attach_role_policy(RoleName=role["RoleName"], PolicyArn=policy["Policy"])
     made = ec2.run_instances(
@@ -117,7 +119,9 @@ def _create(places: Places, props: Mapping[str, Any]) -> Cluster:
     controller.configure(places, configuration, root=places.root / "head")
     _custom_action(places, cluster, "OnNodeStart")
     environment = _head_environment(places, cluster)
-    subprocess.run([sys.executable, "-m", "cdk_cryoem_twin.head", "start"], env=environment, check=True, cwd=places.root)
+    subprocess.run(
+        [sys.executable, "-m", "cdk_cryoem_twin.head", "start"], env=environment, check=True, cwd=places.root
+    )
     _custom_action(places, cluster, "OnNodeConfigured")
     return cluster
 
@@ -156,7 +160,8 @@ def _head_environment(places: Places, cluster: Cluster) -> dict[str, str]:
     """The head node asks the emulator for its role's session, as it would ask the instance metadata service."""
     sts = boto3.client("sts")
     session = sts.assume_role(RoleArn=cluster.role_arn, RoleSessionName=cluster.instance_id, DurationSeconds=43200)
-    return head.head_environment(places, Mode.load(places), session["Credentials"])
+    found: dict[str, Any] = dict(session["Credentials"])
+    return head.head_environment(places, Mode.load(places), found)
 
 
 def _custom_action(places: Places, cluster: Cluster, name: str) -> None:

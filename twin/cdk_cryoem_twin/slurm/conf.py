@@ -34,9 +34,7 @@ def node_sets(configuration: Mapping[str, Any]) -> list[NodeSet]:
     for queue in configuration["Scheduling"]["SlurmQueues"]:
         for resource in queue["ComputeResources"]:
             shapes = [instance_shapes()[entry["InstanceType"]] for entry in resource["Instances"]]
-            names = tuple(
-                f"{queue['Name']}-dy-{resource['Name']}-{n + 1}" for n in range(int(resource["MaxCount"]))
-            )
+            names = tuple(f"{queue['Name']}-dy-{resource['Name']}-{n + 1}" for n in range(int(resource["MaxCount"])))
             found.append(
                 NodeSet(
                     partition=queue["Name"],
@@ -51,14 +49,22 @@ def node_sets(configuration: Mapping[str, Any]) -> list[NodeSet]:
 
 
 def slurm_conf(
-    configuration: Mapping[str, Any], *, base: Path, root: Path, host: str, user: str, controller_port: int,
+    configuration: Mapping[str, Any],
+    *,
+    base: Path,
+    root: Path,
+    host: str,
+    user: str,
+    controller_port: int,
     node_ports: Sequence[int],
 ) -> str:
     """The controller's configuration. root: what plays / for absolute paths that the configuration names."""
     sets = node_sets(configuration)
     wanted = sum(len(each.names) for each in sets)
     if wanted > len(node_ports):
-        raise ValueError(f"the lanes may have {wanted} nodes, the twin has ports for {len(node_ports)}: lower max_nodes")
+        raise ValueError(
+            f"the lanes may have {wanted} nodes, the twin has ports for {len(node_ports)}: lower max_nodes"
+        )
     settings = configuration["Scheduling"]["SlurmSettings"]
     idle_seconds = int(settings.get("ScaledownIdletime", 10)) * 60
     memory = str(settings.get("EnableMemoryBasedScheduling", "false")).lower() == "true"
