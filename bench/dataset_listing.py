@@ -12,7 +12,9 @@ _ROUNDS = 5
 
 def seconds(objects: int) -> float:
     """The best of a few looks at a listing of so many objects."""
-    listing = [(f"datasets/d/GridSquare_{n % 90}/FoilHole_{n}_Fractions.mrc", 300_000_000, float(n)) for n in range(objects)]
+    listing = [
+        (f"datasets/d/GridSquare_{n % 90}/FoilHole_{n}_Fractions.mrc", 300_000_000, float(n)) for n in range(objects)
+    ]
     best = float("inf")
     for _ in range(_ROUNDS):
         began = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
@@ -15,6 +15,7 @@ from .problems import Problem, known, require
 DATASETS_PREFIX = "datasets/"
 """Every dataset is one prefix below this one."""
 
+_LOGS_BY_POLICY = "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy"
 _DELETIONS = ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:DeleteBucket")
 # Each of these lets somebody else, or time, delete versions.
 _PROTECTIONS = ("s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:DeleteBucketPolicy")
@@ -30,6 +31,8 @@ class LandingZone(Construct):
     key: your own key (default: a new one, rotated yearly; 1 USD a month).
     break_glass_role: who may delete (default: a new role that nobody can assume until its trust policy is changed,
         so that every deletion leaves a trace in CloudTrail).
+    deployment_role: who may change versioning and lifecycle, at a deployment (default: CloudFormation's role of the
+        CDK bootstrap; give yours when you deploy with another).
     landing_bucket, results_bucket, access_logs_bucket: your own instead of new ones; the landing zone then adds
         nothing to them, so switch EventBridge on yourself.
     infrequent_access_after: movies not read move to Intelligent-Tiering after this (default: at once).
@@ -46,6 +49,7 @@ class LandingZone(Construct):
         *,
         key: kms.IKey | None = None,
         break_glass_role: iam.IRole | None = None,
+        deployment_role: iam.IRole | None = None,
         landing_bucket: s3.IBucket | None = None,
         results_bucket: s3.IBucket | None = None,
         access_logs_bucket: s3.IBucket | None = None,
@@ -54,7 +58,10 @@ class LandingZone(Construct):
     ) -> None:
         super().__init__(scope, id)
         noncurrent = noncurrent_expiration or Duration.days(90)
-        require(f"LandingZone {id!r}", _retention_problems(noncurrent))
+        tiering = infrequent_access_after or Duration.days(0)
+        require(f"LandingZone {id!r}", _retention_problems(noncurrent, tiering))
+        # Whatever flags the app has: log delivery by an access control list is refused by a bucket without such lists.
+        self.node.set_context(_LOGS_BY_POLICY, True)
 
         self.key: kms.IKey = key or kms.Key(
             self,
@@ -69,13 +76,12 @@ class LandingZone(Construct):
             assumed_by=iam.AccountRootPrincipal().with_conditions({"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
             description="The only identity that may delete movies; needs MFA and a policy attached on purpose",
         )
+        self._deployment_role_arn: str = (
+            deployment_role.role_arn if deployment_role is not None else self._bootstrapped_role_arn()
+        )
         self.access_logs_bucket: s3.IBucket = access_logs_bucket or self._access_logs_bucket()
-        self.landing_bucket: s3.IBucket = landing_bucket or self._bucket(
-            "Landing", infrequent_access_after or Duration.days(0), noncurrent, movies=True
-        )
-        self.results_bucket: s3.IBucket = results_bucket or self._bucket(
-            "Results", infrequent_access_after or Duration.days(0), noncurrent, movies=False
-        )
+        self.landing_bucket: s3.IBucket = landing_bucket or self._bucket("Landing", tiering, noncurrent, movies=True)
+        self.results_bucket: s3.IBucket = results_bucket or self._bucket("Results", tiering, noncurrent, movies=False)
 
     def _access_logs_bucket(self) -> s3.Bucket:
         return s3.Bucket(
@@ -130,7 +136,7 @@ class LandingZone(Construct):
         break_glass = self.break_glass_role.role_arn
         for sid, actions, allowed in (
             ("NobodyDeletesMovies", _DELETIONS, [break_glass]),
-            ("OnlyDeploymentsChangeTheProtection", _PROTECTIONS, [break_glass, self._deployment_role_arn()]),
+            ("OnlyDeploymentsChangeTheProtection", _PROTECTIONS, [break_glass, self._deployment_role_arn]),
         ):
             bucket.add_to_resource_policy(
                 iam.PolicyStatement(
@@ -143,10 +149,11 @@ class LandingZone(Construct):
                 )
             )
 
-    def _deployment_role_arn(self) -> str:
-        """The role CloudFormation runs under in a bootstrapped account; it sets lifecycle and versioning at a deployment."""
+    def _bootstrapped_role_arn(self) -> str:
+        """The role CloudFormation has in a bootstrapped account; it sets lifecycle and versioning at a deployment."""
         stack = Stack.of(self)
-        qualifier = getattr(stack.synthesizer, "bootstrap_qualifier", None) or "hnb659fds"
+        # jsii shows a synthesizer that the app passed in without the values it has for its stack: any qualifier then.
+        qualifier = getattr(stack.synthesizer, "bootstrap_qualifier", None) or "*"
         name = f"cdk-{qualifier}-cfn-exec-role-{stack.account}-{stack.region}"
         return stack.format_arn(service="iam", region="", resource="role", resource_name=name)
 
@@ -168,14 +175,14 @@ class LandingZone(Construct):
         return (self.landing_bucket, self.results_bucket, self.access_logs_bucket)
 
 
-def _retention_problems(noncurrent: Duration) -> list[Problem]:
-    if known(noncurrent) and noncurrent.to_days() < 1:
-        return [
-            Problem(
-                property="noncurrent_expiration",
-                value=f"{noncurrent.to_days()} days",
-                allowed="1 day or more",
-                fix="A replaced movie must stay retrievable for a while",
-            )
-        ]
-    return []
+def _retention_problems(noncurrent: Duration, tiering: Duration) -> Iterator[Problem]:
+    # S3 lifecycle rules count whole days.
+    for prop, duration, least, fix in (
+        ("noncurrent_expiration", noncurrent, 1, "A replaced movie must stay retrievable for a while"),
+        ("infrequent_access_after", tiering, 0, "S3 counts whole days"),
+    ):
+        if known(duration):
+            days = duration.to_days(integral=False)
+            if days < least or days % 1:
+                allowed = f"{least} whole day{'s' if least != 1 else ''} or more"
+                yield Problem(property=prop, value=f"{days:g} days", allowed=allowed, fix=fix)

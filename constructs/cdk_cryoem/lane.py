@@ -149,6 +149,8 @@ def lane_problems(
             yield Problem(property=prop, value=value, allowed=f"{low} to {high}")
     if not instance_types:
         yield Problem(property="instance_types", value=list(instance_types), allowed="at least one EC2 instance type")
+    for twice in sorted({t for t in instance_types if list(instance_types).count(t) > 1}):
+        yield Problem(property="instance_types", value=twice, allowed="every type once", fix="Remove one of them")
     unknown = [t for t in instance_types if t not in shapes]
     for instance_type in unknown:
         yield Problem(
@@ -209,6 +211,8 @@ def default_lanes() -> tuple[Lane, ...]:
 def lane_set_problems(names: Sequence[str]) -> Iterator[Problem]:
     """What is wrong with lanes taken together."""
     for name in sorted({n for n in names if names.count(n) > 1}):
-        yield Problem(property="lanes", value=name, allowed="every lane has a name of its own", fix="Rename one of them")
+        yield Problem(
+            property="lanes", value=name, allowed="every lane has a name of its own", fix="Rename one of them"
+        )
     if not names:
         yield Problem(property="lanes", value=[], allowed="at least one lane")

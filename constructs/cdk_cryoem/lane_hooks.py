@@ -145,9 +145,7 @@ class LaneHooks(Construct):
         for each in (*lanes, self.node_hook):
             engine.lane_manifest.grant_read(each.role)
         for each in lanes:
-            documents.grant_send(
-                each.role, documents.register_lanes, documents.start_processing, instance_id=head_node
-            )
+            documents.grant_send(each.role, documents.register_lanes, documents.start_processing, instance_id=head_node)
         for each in nodes:
             documents.grant_send(each.role, documents.slurm_status, documents.power_down, instance_id=head_node)
         self.sweeper.allow(actions=["ec2:StopInstances"], resources=[head_node_arn])

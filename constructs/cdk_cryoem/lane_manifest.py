@@ -33,7 +33,11 @@ class LaneManifest(Construct):
             [
                 *lane_set_problems([lane.name for lane in lanes]),
                 *(
-                    [Problem(property="lanes", value=f"{size} bytes", allowed=f"{_ADVANCED_TIER_BYTES} bytes of manifest")]
+                    [
+                        Problem(
+                            property="lanes", value=f"{size} bytes", allowed=f"{_ADVANCED_TIER_BYTES} bytes of manifest"
+                        )
+                    ]
                     if size > _ADVANCED_TIER_BYTES
                     else []
                 ),

@@ -5,6 +5,7 @@ Sources: FSx API model (botocore 1.44.5), AWS::FSx schemas of 2026-10-20, the FS
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -21,9 +22,13 @@ def capacity_problems(capacity_gib: int) -> Iterator[Problem]:
     """1200, 2400, then multiples of 2400 GiB."""
     if not known(capacity_gib):
         return
-    if not (capacity_gib == 1200 or (capacity_gib > 0 and capacity_gib % 2400 == 0)) or capacity_gib > _MAX_CAPACITY_GIB:
-        below = max(1200, capacity_gib // 2400 * 2400)
-        above = 1200 if capacity_gib <= 1200 else (capacity_gib // 2400 + 1) * 2400
+    if (
+        not (capacity_gib == 1200 or (capacity_gib > 0 and capacity_gib % 2400 == 0))
+        or capacity_gib > _MAX_CAPACITY_GIB
+    ):
+        most = _MAX_CAPACITY_GIB // 2400 * 2400
+        below = min(max(1200, capacity_gib // 2400 * 2400), most)
+        above = 1200 if capacity_gib <= 1200 else min((capacity_gib // 2400 + 1) * 2400, most)
         near = f"{below} or {above}" if below != above else str(above)
         yield Problem(
             property="capacity_gib",
@@ -67,14 +72,18 @@ def file_system_problems(
             )
         elif throughput_mibps_per_tib not in THROUGHPUTS_MIBPS:
             yield Problem(
-                property="throughput_mibps_per_tib", value=throughput_mibps_per_tib, allowed=f"one of {THROUGHPUTS_MIBPS}"
+                property="throughput_mibps_per_tib",
+                value=throughput_mibps_per_tib,
+                allowed=f"one of {THROUGHPUTS_MIBPS}",
             )
     if metadata_iops is not None and known(metadata_iops):
         if not persistent:
             yield Problem(property="metadata_iops", value=metadata_iops, allowed="nothing with SCRATCH_2")
         elif metadata_iops not in (1500, 3000, 6000) and (metadata_iops % 12000 or not 0 < metadata_iops <= 192_000):
             yield Problem(
-                property="metadata_iops", value=metadata_iops, allowed="1500, 3000, 6000, or a multiple of 12000 up to 192000"
+                property="metadata_iops",
+                value=metadata_iops,
+                allowed="1500, 3000, 6000, or a multiple of 12000 up to 192000",
             )
     if known(lustre_version) and lustre_version not in ("2.12", "2.15"):
         yield Problem(
@@ -124,7 +133,7 @@ def association_set_problems(paths: Sequence[str], repositories: Sequence[str]) 
         yield Problem(property="associations", value=len(paths), allowed=f"{MAX_ASSOCIATIONS} at most")
     for prop, values in (("path", paths), ("data_repository_path", repositories)):
         settled = sorted(value.rstrip("/") + "/" for value in values if known(value))
-        for first, second in zip(settled, settled[1:], strict=False):
+        for first, second in itertools.pairwise(settled):
             if second.startswith(first):
                 yield Problem(
                     property=prop, value=f"{first} and {second}", allowed="places that do not lie within each other"

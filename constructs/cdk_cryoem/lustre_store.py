@@ -144,7 +144,11 @@ class LustreStore(Construct):
         persistent = deployment_type == "PERSISTENT_2"
 
         self.client_security_group: ec2.ISecurityGroup = client_security_group or ec2.SecurityGroup(
-            self, "ClientSecurityGroup", vpc=vpc, description="May mount the Lustre file system", allow_all_outbound=True
+            self,
+            "ClientSecurityGroup",
+            vpc=vpc,
+            description="May mount the Lustre file system",
+            allow_all_outbound=True,
         )
         self.file_system_security_group: ec2.ISecurityGroup = file_system_security_group or ec2.SecurityGroup(
             self, "SecurityGroup", vpc=vpc, description="The Lustre file system", allow_all_outbound=False
@@ -177,9 +181,7 @@ class LustreStore(Construct):
         self.connections: ec2.Connections = ec2.Connections(security_groups=[self.file_system_security_group])
 
     @staticmethod
-    def from_lustre_store_attributes(
-        *, file_system_id: str, client_security_group: ec2.ISecurityGroup
-    ) -> ILustreStore:
+    def from_lustre_store_attributes(*, file_system_id: str, client_security_group: ec2.ISecurityGroup) -> ILustreStore:
         """A file system made elsewhere."""
         return _ImportedLustreStore(file_system_id=file_system_id, client_security_group=client_security_group)
 

@@ -180,7 +180,7 @@ class MicroscopeIngest(Construct):
             description="DataSync reads the password of the microscope's share",
         )
         share.password.grant_read(read_secret)
-        return datasync.CfnLocationSMB(
+        location = datasync.CfnLocationSMB(
             self,
             "Source",
             server_hostname=share.host,
@@ -193,6 +193,8 @@ class MicroscopeIngest(Construct):
                 "secretAccessRoleArn": read_secret.role_arn,
             },
         )
+        location.node.add_dependency(read_secret)
+        return location
 
     def _grant_bucket_access(self, bucket: s3.IBucket, key: kms.IKey | None) -> None:
         # The action list of the DataSync user guide, without DeleteObject, which PRESERVE never needs.
@@ -242,7 +244,9 @@ def ingest_problems(
         )
     if known(activation_key) and not _ACTIVATION_KEY.fullmatch(str(activation_key)):
         yield Problem(
-            property="activation_key", value=activation_key, allowed="five groups of five characters, as the agent shows it"
+            property="activation_key",
+            value=activation_key,
+            allowed="five groups of five characters, as the agent shows it",
         )
     if known(schedule_expression):
         yield from _schedule_problems(schedule_expression)
@@ -260,5 +264,3 @@ def _schedule_problems(expression: str) -> Iterator[Problem]:
             allowed="cron(...) or rate(N hours), one hour or more",
             fix="DataSync runs scheduled tasks at most once an hour",
         )
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from aws_cdk import aws_budgets as budgets
@@ -47,7 +48,7 @@ class MonthlyBudget(Construct):
 def budget_problems(*, limit_usd: float, emails: Sequence[str]) -> list[Problem]:
     """Everything wrong with a budget."""
     found = []
-    if known(limit_usd) and limit_usd <= 0:
+    if known(limit_usd) and not 0 < limit_usd < math.inf:
         found.append(Problem(property="limit_usd", value=limit_usd, allowed="above 0"))
     if not 1 <= len(emails) <= 10:
         found.append(Problem(property="emails", value=list(emails), allowed="1 to 10 addresses"))

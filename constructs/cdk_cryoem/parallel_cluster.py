@@ -151,6 +151,11 @@ class ParallelCluster(Construct):
             resource_type="Custom::PclusterCluster",
             properties={"ClusterName": name, "ClusterConfiguration": configuration, "DeletionPolicy": "Delete"},
         )
+        # It needs these while it is made and while it goes, and names none of them: the way out of the subnet, the
+        # rules of the Lustre ports, the associations.
+        self.cluster.node.add_dependency(subnet.internet_connectivity_established)
+        if isinstance(file_system, Construct):
+            self.cluster.node.add_dependency(file_system)
 
     @property
     def head_node_instance_id(self) -> str:

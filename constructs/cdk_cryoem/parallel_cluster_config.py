@@ -20,8 +20,10 @@ SCRATCH_MOUNT = "/scratch"
 CRYOSPARC_MOUNT = "/cryosparc"
 # CloudFormation ends a custom resource after an hour; ParallelCluster needs some of it for itself.
 _HEAD_NODE_BOOTSTRAP_SECONDS = 1800
+_NODE_ROOT_VOLUME_GIB = 60
 # A backstop behind the hooks. The queue-aware hook and its sweeper act long before.
 _SCALE_DOWN_IDLE_MINUTES = 10
+_BEYOND_HOLD_MINUTES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +56,7 @@ class ClusterInputs:
     tags: Mapping[str, str]
 
 
-def cluster_configuration(
-    *, lanes: Sequence[Lane], head_node: HeadNode, inputs: ClusterInputs
-) -> dict[str, object]:
+def cluster_configuration(*, lanes: Sequence[Lane], head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:
     """The whole ClusterConfiguration."""
     return {
         "Region": inputs.region,
@@ -66,7 +66,7 @@ def cluster_configuration(
         "Scheduling": {
             "Scheduler": "slurm",
             "SlurmSettings": {
-                "ScaledownIdletime": _SCALE_DOWN_IDLE_MINUTES,
+                "ScaledownIdletime": _scale_down_idle_minutes(lanes),
                 "EnableMemoryBasedScheduling": True,
                 "CustomSlurmSettings": [
                     {"JobCompType": "jobcomp/script"},
@@ -105,6 +105,11 @@ def cluster_configuration(
     }
 
 
+def _scale_down_idle_minutes(lanes: Sequence[Lane]) -> int:
+    """ParallelCluster knows one idle time for all lanes: it must not take what a lane holds."""
+    return max([_SCALE_DOWN_IDLE_MINUTES, *(lane.hold_minutes + _BEYOND_HOLD_MINUTES for lane in lanes)])
+
+
 def _head_node(head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:
     def script(phase: str) -> dict[str, object]:
         return {"Script": inputs.trampoline_url, "Args": [phase, inputs.setup_parameter]}
@@ -116,9 +121,7 @@ def _head_node(head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:
             "AdditionalSecurityGroups": [inputs.client_security_group_id],
         },
         "Imds": {"Secured": True},
-        "LocalStorage": {
-            "RootVolume": {"Size": head_node.root_volume_gib, "VolumeType": "gp3", "Encrypted": True}
-        },
+        "LocalStorage": {"RootVolume": {"Size": head_node.root_volume_gib, "VolumeType": "gp3", "Encrypted": True}},
         "Iam": {
             "AdditionalIamPolicies": [{"Policy": inputs.policy_arn}, {"Policy": inputs.session_manager_policy_arn}]
         },
@@ -147,14 +150,13 @@ def _queue(lane: Lane, inputs: ClusterInputs) -> dict[str, object]:
                 "MaxCount": lane.max_nodes,
             }
         ],
-        "ComputeSettings": {"LocalStorage": {"RootVolume": {"Encrypted": True, "VolumeType": "gp3"}}},
+        "ComputeSettings": {"LocalStorage": _local_storage(lane)},
         "Iam": {"AdditionalIamPolicies": [{"Policy": inputs.session_manager_policy_arn}]},
     }
-    if lane.nvme_gb:
-        queue["ComputeSettings"] = {
-            "LocalStorage": {
-                "RootVolume": {"Encrypted": True, "VolumeType": "gp3"},
-                "EphemeralVolume": {"MountDir": SCRATCH_MOUNT},
-            }
-        }
     return queue
+
+
+def _local_storage(lane: Lane) -> dict[str, object]:
+    storage: dict[str, object] = {"RootVolume": {"Size": _NODE_ROOT_VOLUME_GIB, "Encrypted": True, "VolumeType": "gp3"}}
+    # ParallelCluster says nothing when a type has no local disk; the mount would just be missing.
+    return storage | {"EphemeralVolume": {"MountDir": SCRATCH_MOUNT}} if lane.nvme_gb else storage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -44,4 +45,6 @@ def require(subject: str, problems: Iterable[Problem]) -> None:
 
 def known(value: object) -> bool:
     """Whether a value is there and is not a CDK token, so that it may be checked now."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return True  # jsii cannot carry NaN and infinity; asking about one ends its process
     return value is not None and not Token.is_unresolved(value)

@@ -1,4 +1,4 @@
-"""Look at the truth and converge. Event handlers and the sweeper call the same functions; acting twice changes nothing."""
+"""Look at the truth and converge. Hooks and the sweeper call the same functions; acting twice changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import boto3
 
 from . import datasets, nodes
-from .head_node import HeadNode
+from .head_node import CommandFailed, HeadNode
 from .hints import log
 from .jobs import Job, Lane, price_usd
 from .records import Records
@@ -66,8 +66,10 @@ def world() -> World:
 def converge_datasets(w: World, names: Iterable[str]) -> None:
     """Count what S3 holds of the datasets, decide which have landed, wake the head node for what has arrived."""
     empty_transfers = w.records.empty_transfers(w.settings.ingest_tasks)
+    looks: list[tuple[str, datasets.Seen, datasets.Verdict, float]] = []
     wanted = False
     for name in sorted(set(names)):
+        now = time.time()
         seen = datasets.look(_objects(w, name), sentinel=w.settings.sentinel)
         if seen is None:
             continue
@@ -76,15 +78,18 @@ def converge_datasets(w: World, names: Iterable[str]) -> None:
             seen,
             known_objects=int(known.get("objects", 0)),
             known_state=known.get("state"),
-            now=time.time(),
+            now=now,
             quiet_minutes=w.settings.quiet_minutes,
             empty_transfers=empty_transfers,
         )
-        landed_now = w.records.note_dataset(name, seen, verdict, now=time.time())
-        wanted = wanted or verdict.grown or landed_now
+        wanted = wanted or verdict.grown or verdict.state != known.get("state")
+        looks.append((name, seen, verdict, now))
+    # Before anything is written down: whoever fails here sees the same growth again.
+    if wanted:
+        _wake(w)
+    for name, seen, verdict, now in looks:
+        w.records.note_dataset(name, seen, verdict, now=now)
         log.info("dataset %s: %s objects, %s (%s)", name, seen.objects, verdict.state, verdict.reason)
-    if wanted and w.head_node.wake():
-        log.info("head node %s was stopped and has been started", w.settings.head_node)
 
 
 def announce_landed(w: World) -> None:
@@ -130,10 +135,17 @@ def converge_lanes(w: World) -> None:
     w.records.note_lanes(manifest=fingerprint, lanes=sorted(has["registered"]), now=time.time())
 
 
+def wake_for_processing(w: World) -> None:
+    """Start the head node if a dataset waits for its recipe: no event comes again for what has landed."""
+    if w.settings.recipe and any(i["state"] == "landed" and "processing_at" not in i for i in w.records.datasets()):
+        _wake(w)
+
+
 def converge_processing(w: World) -> None:
     """Start the recipe on every dataset that has landed and has not been started."""
     if not w.settings.recipe:
         return
+    failed: list[str] = []
     for item in w.records.datasets():
         name = str(item["sk"])
         if item["state"] != "landed" or "processing_at" in item or not w.head_node.running:
@@ -142,11 +154,18 @@ def converge_processing(w: World) -> None:
             log.warning("dataset %r: not started, its name has characters that no command may carry", name)
             w.records.mark_dataset(name, "processing_at")
             continue
-        started = w.head_node.run(
-            w.settings.start_processing_document, {"Dataset": name, "Recipe": w.settings.recipe}
-        )
+        try:
+            started = w.head_node.run(
+                w.settings.start_processing_document, {"Dataset": name, "Recipe": w.settings.recipe}
+            )
+        except CommandFailed as error:
+            # The others need not wait for it.
+            failed.append(f"{name}: {error}")
+            continue
         log.info("processing of %s: %s", name, started["state"])
         w.records.mark_dataset(name, "processing_at")
+    if failed:
+        raise CommandFailed("; ".join(failed))
 
 
 def note_jobs(w: World, finished: Iterable[Job]) -> None:
@@ -210,6 +229,11 @@ def converge_head_node(w: World, status: nodes.Status | None) -> None:
 def arriving(w: World) -> list[str]:
     """Datasets that have not landed yet."""
     return [item["sk"] for item in w.records.datasets() if item["state"] == "arriving"]
+
+
+def _wake(w: World) -> None:
+    if w.head_node.wake():
+        log.info("head node %s was stopped and has been started", w.settings.head_node)
 
 
 def _objects(w: World, dataset: str) -> Iterator[tuple[str, int, float]]:

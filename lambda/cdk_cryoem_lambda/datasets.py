@@ -9,7 +9,7 @@ from typing import Literal
 
 DATASETS_PREFIX = "datasets/"
 _MOVIE = re.compile(r"\.(mrc|mrcs|tif|tiff|eer)$", re.IGNORECASE)
-_KEY = re.compile(rf"{DATASETS_PREFIX}([^/]+)/.+")
+_KEY = re.compile(rf"{DATASETS_PREFIX}([^/]+)/.+", re.DOTALL)
 
 State = Literal["arriving", "landed"]
 

@@ -38,8 +38,11 @@ class HeadNode:
         return self.look()[0] == "running"
 
     def wake(self) -> bool:
-        """Start it if it is stopped; True when it was."""
-        if self.look()[0] != "stopped":
+        """Start it if it is stopped; True when it was. Errors: CommandFailed while it stops, which takes a minute."""
+        state, _ = self.look()
+        if state == "stopping":
+            raise CommandFailed(f"{self.instance_id} is stopping; it can be started once it has stopped")
+        if state != "stopped":
             return False
         self._ec2.start_instances(InstanceIds=[self.instance_id])
         return True
@@ -61,9 +64,9 @@ class HeadNode:
                 CommandId=command, InstanceId=self.instance_id, WaiterConfig={"Delay": 1, "MaxAttempts": 90}
             )
         except WaiterError as error:
-            answer = error.last_response
-            words = str(answer.get("StandardErrorContent", "")).strip() or str(error)
-            raise CommandFailed(f"{document}: {answer.get('Status', 'no answer')}: {words[-800:]}") from error
+            last = error.last_response
+            words = str(last.get("StandardErrorContent", "")).strip() or str(error)
+            raise CommandFailed(f"{document}: {last.get('Status', 'no answer')}: {words[-800:]}") from error
         answer = self._ssm.get_command_invocation(CommandId=command, InstanceId=self.instance_id)
         try:
             printed: dict[str, Any] = json.loads(answer["StandardOutputContent"])

@@ -31,7 +31,7 @@ def work_off(
     for record in batch["Records"]:
         try:
             hints.append(parse(json.loads(record["body"])))
-        except (ValueError, KeyError, TypeError):
+        except Exception:
             log.exception("message %s is no event of ours; it goes to the dead-letter queue", record["messageId"])
             failed.append(record)
         else:

@@ -80,7 +80,7 @@ def parse_tres(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
-        factor = _UNITS.get(value[-1:], None)
+        factor = _UNITS.get(value[-1:])
         found[name] = float(value[:-1]) * factor if factor is not None else float(value)
     return found
 

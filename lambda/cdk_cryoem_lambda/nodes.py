@@ -61,7 +61,7 @@ def to_power_down(status: Status, lanes: Sequence[Lane]) -> list[Node]:
 def head_node_may_stop(
     status: Status, *, after_minutes: int, datasets_arriving: int, last_activity: float, now: float
 ) -> bool:
-    """Whether nobody would miss the head node: nothing runs, waits, arrives, or has for so long, nobody is logged in."""
+    """Whether nobody would miss the head node: nothing runs, waits or arrives, or has for so long; no logins."""
     return (
         after_minutes > 0
         and not any(status.pending.values())

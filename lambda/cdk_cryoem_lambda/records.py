@@ -34,22 +34,24 @@ class Records:
         """All datasets that are known."""
         return self._all("dataset")
 
-    def note_dataset(self, name: str, seen: Seen, verdict: Verdict, *, now: float) -> bool:
-        """Write down what was seen; True when this made the dataset landed.
+    def note_dataset(self, name: str, seen: Seen, verdict: Verdict, *, now: float) -> None:
+        """Write down what was seen by a look that began at `now`.
 
-        A look that is older than what is written down (fewer objects) changes nothing.
+        A look that is older than what is written down changes nothing, nor does one that unlands what has landed.
         """
         landed = verdict.state == "landed"
         try:
-            before = self._db.update_item(
+            self._db.update_item(
                 TableName=self._table,
                 Key={"pk": {"S": "dataset"}, "sk": {"S": name}},
                 UpdateExpression=(
                     "SET objects = :objects, movies = :movies, size_bytes = :bytes, first_at = :first, last_at = :last,"
-                    " #state = :state"
+                    " looked_at = :now, #state = :state"
                     + (", reason = if_not_exists(reason, :reason), landed_at = if_not_exists(landed_at, :now)" * landed)
                 ),
-                ConditionExpression="attribute_not_exists(pk) OR (objects <= :objects AND (#state <> :landed OR :state = :landed))",
+                ConditionExpression=(
+                    "attribute_not_exists(looked_at) OR (looked_at <= :now AND (#state <> :landed OR :state = :landed))"
+                ),
                 ExpressionAttributeNames={"#state": "state"},
                 ExpressionAttributeValues={
                     ":objects": {"N": str(seen.objects)},
@@ -59,15 +61,13 @@ class Records:
                     ":last": {"N": str(seen.last_at)},
                     ":state": {"S": verdict.state},
                     ":landed": {"S": "landed"},
-                    **({":reason": {"S": verdict.reason}, ":now": {"N": str(now)}} if landed else {}),
+                    ":now": {"N": str(now)},
+                    **({":reason": {"S": verdict.reason}} if landed else {}),
                 },
-                ReturnValues="ALL_OLD",
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                return False
-            raise
-        return landed and _plain(before.get("Attributes", {})).get("state") != "landed"
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
 
     def mark_dataset(self, name: str, field: str, *, now: float | None = None) -> None:
         """Write down that something was done for a dataset (announced_at, processing_at)."""

@@ -13,6 +13,7 @@ from .converge import (
     converge_lanes,
     converge_nodes,
     converge_processing,
+    wake_for_processing,
     world,
 )
 from .hints import log
@@ -33,6 +34,7 @@ def handler(event: object, context: object) -> dict[str, Any]:
 
     sweep("datasets", lambda: converge_datasets(w, arriving(w)))
     sweep("announcements", lambda: announce_landed(w))
+    sweep("waking", lambda: wake_for_processing(w))
     sweep("lanes", lambda: converge_lanes(w))
     sweep("processing", lambda: converge_processing(w))
     sweep("nodes and head node", lambda: converge_head_node(w, converge_nodes(w)))

@@ -21,10 +21,16 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     # After the file is known to be right: importing the CDK takes longer than reading it.
+    from cdk_cryoem import CryoEmError
+
     from .app import build, make_app
 
     app = make_app()
-    build(app, config, config_folder=path.parent)
+    try:
+        build(app, config, config_folder=path.parent)
+    except CryoEmError as error:  # what no single line of the file is to blame for
+        print(f"{path}: {error}", file=sys.stderr)
+        sys.exit(2)
     app.synth()
 
 

@@ -17,6 +17,7 @@ from .ingest import IngestStack
 from .network import NetworkStack
 from .storage import StorageStack
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stacks:
     """The stacks of one system, one per lifecycle."""
@@ -40,9 +41,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
     token = app.node.try_get_context(SERVICE_TOKEN_CONTEXT)
 
     network = NetworkStack(app, f"{name}-network", config=config.network, env=env)
-    storage = StorageStack(
-        app, f"{name}-storage", config=config, vpc=network.vpc, subnet=network.subnet, env=env
-    )
+    storage = StorageStack(app, f"{name}-storage", config=config, vpc=network.vpc, subnet=network.subnet, env=env)
     ingest = IngestStack(app, f"{name}-ingest", config=config, landing_zone=storage.landing_zone, env=env)
     cluster = ClusterStack(
         app,

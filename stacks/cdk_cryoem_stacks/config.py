@@ -7,7 +7,8 @@ is reported with its line before anything is synthesised.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from ipaddress import IPv4Network
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -46,7 +47,10 @@ class SmbShareConfig(_Section):
     host: str = Field(description="Host name or address of the share")
     path: str = Field(description="Share and folder with forward slashes, for example /krios")
     user: str = Field(description="Who reads the share")
-    password_secret_arn: str = Field(description="Secrets Manager secret with the password as plain text")
+    password_secret_arn: str = Field(
+        pattern=r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$",
+        description="Secrets Manager secret with the password as plain text; the whole ARN with its six last characters",
+    )
     domain: str | None = Field(default=None, description="Windows domain of the user")
 
 
@@ -65,7 +69,8 @@ class MicroscopeConfig(_Section):
     def _check(self) -> Self:
         problems: list[Problem] = []
         if (self.nfs is None) == (self.smb is None):
-            problems.append(Problem(property="nfs", value=self.nfs, allowed="either nfs or smb, with host and path"))
+            given = "both nfs and smb" if self.nfs else "neither nfs nor smb"
+            problems.append(Problem(property="nfs", value=given, allowed="either nfs or smb, with host and path"))
         share = self.nfs or self.smb
         renamed = {"schedule_expression": "schedule"}
         for problem in ingest_problems(
@@ -91,7 +96,9 @@ class LandingConfig(_Section):
     sentinel: str | None = Field(
         default=None, pattern=r"^[^/]+$", description="A file of this name in a dataset says that it is complete"
     )
-    noncurrent_days: int = Field(default=90, ge=1, description="How long a replaced version of a movie is kept, in days")
+    noncurrent_days: int = Field(
+        default=90, ge=1, description="How long a replaced version of a movie is kept, in days"
+    )
 
 
 class FileSystemConfig(_Section):
@@ -133,7 +140,7 @@ class LaneConfig(_Section):
         _report(lane_problems(**self._values()))
         return self
 
-    def _values(self) -> dict[str, object]:
+    def _values(self) -> dict[str, Any]:
         return self.model_dump() | {"capacity": Capacity(self.capacity)}
 
     def lane(self) -> Lane:
@@ -174,11 +181,19 @@ class NetworkConfig(_Section):
 
     cidr: str = Field(default="10.20.0.0/16", pattern=r"^\d+\.\d+\.\d+\.\d+/(1[6-9]|2[0-4])$")
     vpc_id: str | None = Field(default=None, pattern=r"^vpc-[0-9a-f]{8,17}$")
-    subnet_id: str | None = Field(default=None, pattern=r"^subnet-[0-9a-f]{8,17}$", description="A private subnet with NAT")
+    subnet_id: str | None = Field(
+        default=None, pattern=r"^subnet-[0-9a-f]{8,17}$", description="A private subnet with NAT"
+    )
     availability_zone: str | None = Field(default=None, description="The subnet's zone, for example us-east-1a")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        try:
+            IPv4Network(self.cidr, strict=False)
+        except ValueError:
+            _report(
+                [Problem(property="cidr", value=self.cidr, allowed="four numbers up to 255 and a size of /16 to /24")]
+            )
         given = {name: getattr(self, name) for name in ("vpc_id", "subnet_id", "availability_zone")}
         if any(given.values()) and not all(given.values()):
             missing = next(name for name, value in given.items() if not value)
@@ -223,7 +238,9 @@ def _default_lanes() -> list[LaneConfig]:
 class Config(_Section):
     """One cryo-EM system."""
 
-    name: Name = Field(description="Name of the system and of its cluster; the stacks are called NAME-network and so on")
+    name: Name = Field(
+        description="Name of the system and of its cluster; the stacks are called NAME-network and so on"
+    )
     region: str = Field(default="us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     account: str | None = Field(default=None, pattern=r"^\d{12}$", description="Default: that of the credentials")
     engine: Literal["parallelcluster"] = "parallelcluster"
@@ -235,5 +252,3 @@ class Config(_Section):
     lanes: list[LaneConfig] = Field(default_factory=_default_lanes, min_length=1)
     processing: ProcessingConfig | None = None
     budget: BudgetConfig | None = None
-
-

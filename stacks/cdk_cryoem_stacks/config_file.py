@@ -15,7 +15,6 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from cdk_cryoem import Problem
-from cdk_cryoem.lane import lane_set_problems
 
 from .config import Config
 
@@ -53,14 +52,17 @@ class ConfigError(Exception):
 def load(path: Path) -> Config:
     """The configuration in a file. Errors: ConfigError with every finding."""
     document = _document(path)
-    findings = [
-        Finding(file=str(path), line=_line(document, ("lanes",)), problem=problem)
-        for problem in _lane_set(document)
-    ]
+    findings = list(_same_names(document, str(path)))
+    values = _plain(document)
     try:
-        config = Config.model_validate(_plain(document))
+        config = Config.model_validate(values)
     except ValidationError as error:
         findings += _findings(error, document, str(path))
+        # An unknown key keeps pydantic from looking at its section's rules: look again without it.
+        try:
+            Config.model_validate(_without_unknown_keys(values, error))
+        except ValidationError as again:
+            findings += [found for found in _findings(again, document, str(path)) if found not in findings]
     else:
         recipes = path.parent / config.processing.recipes if config.processing else None
         if recipes is not None:
@@ -87,18 +89,21 @@ def _document(path: Path) -> CommentedMap:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise fail(1, str(error), "a readable YAML file", "Name one with CRYOEM_CONFIG, or start from cryoem.yaml") from error
+        raise fail(
+            1, str(error), "a readable YAML file", "Name one with CRYOEM_CONFIG, or start from cryoem.yaml"
+        ) from error
     try:
         document = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise fail((mark.line + 1) if mark else 1, error.problem or str(error), "YAML") from error
     except YAMLError as error:
-        raise fail(1, str(error), "YAML") from error
+        raise fail(1, " ".join(str(error).split()), "YAML") from error
     if document is None:
         raise fail(1, "an empty file", "at least a name", "Write 'name: cryoem' for the default system")
     if not isinstance(document, CommentedMap):
-        raise fail(1, type(document).__name__, "properties, one a line, beginning with 'name: ...'")
+        got = "a list" if isinstance(document, list) else document
+        raise fail(1, got, "properties, one a line, beginning with 'name: ...'")
     return document
 
 
@@ -115,19 +120,50 @@ def _plain(node: object) -> Any:
     return node
 
 
-def _lane_set(document: CommentedMap) -> Iterator[Problem]:
-    lanes = document.get("lanes")
-    if isinstance(lanes, list) and lanes:
-        yield from lane_set_problems([str(lane.get("name", "")) for lane in lanes if isinstance(lane, Mapping)])
+def _without_unknown_keys(values: Any, error: ValidationError) -> Any:
+    for detail in error.errors(include_url=False):
+        if detail["type"] == "extra_forbidden":
+            section = values
+            for part in detail["loc"][:-1]:
+                section = section[part]
+            section.pop(detail["loc"][-1], None)
+    return values
+
+
+def _same_names(document: CommentedMap, file: str) -> Iterator[Finding]:
+    # Names of microscopes become names of outputs, which have no dashes.
+    for section, noun, dash in (("lanes", "lane", "-"), ("microscopes", "microscope", "")):
+        items = document.get(section)
+        seen: set[str] = set()
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            name = item.get("name") if isinstance(item, Mapping) else None
+            if not isinstance(name, str):
+                continue
+            plain = name.replace("-", dash)
+            if plain in seen:
+                problem = Problem(
+                    property=f"{section}[{index}].name",
+                    value=name,
+                    allowed=f"every {noun} has a name of its own" + ("" if dash else " (dashes do not count)"),
+                    fix="Rename one of them",
+                )
+                yield Finding(file=file, line=_line(document, (section, index, "name")), problem=problem)
+            seen.add(plain)
 
 
 def _recipe_problems(folder: Path, config: Config) -> Iterator[tuple[str, Problem]]:
     assert config.processing is not None
     if not folder.is_dir():
-        yield "recipes", Problem(property="recipes", value=config.processing.recipes, allowed=f"a folder ({folder} is none)")
+        yield (
+            "recipes",
+            Problem(property="recipes", value=config.processing.recipes, allowed=f"a folder ({folder} is none)"),
+        )
     elif config.processing.on_landed and not (folder / config.processing.on_landed).is_file():
         found = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_file())) or "none"
-        yield "on_landed", Problem(property="on_landed", value=config.processing.on_landed, allowed=f"a recipe: {found}")
+        yield (
+            "on_landed",
+            Problem(property="on_landed", value=config.processing.on_landed, allowed=f"a recipe: {found}"),
+        )
 
 
 def _findings(error: ValidationError, document: CommentedMap, file: str) -> Iterator[Finding]:
@@ -142,7 +178,9 @@ def _findings(error: ValidationError, document: CommentedMap, file: str) -> Iter
         if detail["type"] == "extra_forbidden":
             problem = _unknown_key(str(where[-1]), detail["input"], where)
         else:
-            allowed = _KINDS.get(detail["type"], detail["msg"].removeprefix("Input should be ").removeprefix("String should "))
+            allowed = _KINDS.get(
+                detail["type"], detail["msg"].removeprefix("Input should be ").removeprefix("String should ")
+            )
             value = "nothing" if detail["type"] == "missing" else detail["input"]
             problem = Problem(property=_path(where), value=value, allowed=allowed)
         yield Finding(file=file, line=_line(document, where), problem=problem)

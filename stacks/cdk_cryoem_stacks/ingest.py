@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aws_cdk import CfnOutput, Stack
+from aws_cdk import CfnOutput, CfnWaitConditionHandle, Stack
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
@@ -34,6 +34,9 @@ class IngestStack(Stack):
             )
             for microscope in config.microscopes
         }
+        if not self.microscopes:
+            # CloudFormation refuses a stack without resources; this one makes nothing and costs nothing.
+            CfnWaitConditionHandle(self, "Nothing")
         for name, ingest in self.microscopes.items():
             CfnOutput(self, f"Task{name.title().replace('-', '')}", value=ingest.task_arn)
 

@@ -86,7 +86,7 @@ def _demo(here: Places, parsed: argparse.Namespace) -> int:
         config=parsed.config.resolve(),
         output=parsed.output,
         movies=parsed.movies,
-        console=Console(),
+        console=Console(width=None if sys.stdout.isatty() else 120),
     )
     try:
         demo.run()

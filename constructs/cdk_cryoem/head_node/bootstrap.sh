@@ -4,6 +4,7 @@
 #   bootstrap.sh configure SETUP.json   when Slurm runs (OnNodeConfigured): Python packages, spool, the sender's units
 # Both may be run again at any time. SETUP.json holds names only; secrets are read where they are needed.
 set -euo pipefail
+umask 022 # the user slurm reads and runs what root installs
 
 if (($# != 2)) || [[ ! -r $2 ]]; then
     echo "usage: bootstrap.sh install|configure SETUP.json" >&2
@@ -38,33 +39,18 @@ use_python() { # a symbolic link to a venv's python would forget the venv
     mv "$home/bin/.python" "$home/bin/python"
 }
 
-install_programs() {
-    mkdir -p "$home"/{bin,etc,lanes,spool}
-    local draft recipes part
-    draft=$(mktemp -d "$home/.install.XXXXXX")
-    cp -r "$content" "$draft/program"
-    chmod -R a+rX,go-w "$draft/program"
-    chmod 755 "$draft"/program/bin/*
-    replace "$draft/program" "$home/program"
-    for part in lib units requirements.txt; do ln -sfn "program/$part" "$home/$part"; done
-    # Copies, because a program finds its home by its own place.
-    cp -f "$home"/program/bin/* "$home/bin/"
-    [[ -x $home/venv/bin/python ]] || use_python "${CRYOEM_PYTHON:-$(command -v python3)}"
-
-    recipes=$(setting recipes)
-    if [[ $recipes != none ]]; then
-        aws s3 cp --quiet --region "$AWS_REGION" "$recipes" "$draft/recipes.zip"
-        python3 -m zipfile -e "$draft/recipes.zip" "$draft/recipes"
-        chmod -R a+rX,go-w "$draft/recipes"
-        find "$draft/recipes" -maxdepth 1 -type f -exec chmod 755 {} +
-        replace "$draft/recipes" "$home/recipes"
-    fi
-    cat >"$draft/head-node.env" <<SETTINGS
-CLUSTER=$(setting cluster)
-EVENT_BUS=$(setting event_bus)
+write_settings() { # the file
+    local bus cluster manifest secret # here, because in the text below a failure would go unnoticed
+    bus=$(setting event_bus)
+    cluster=$(setting cluster)
+    manifest=$(setting manifest_parameter)
+    secret=$(setting cryosparc_secret)
+    cat >"$1" <<SETTINGS
+CLUSTER=$cluster
+EVENT_BUS=$bus
 AWS_REGION=$AWS_REGION
-MANIFEST_PARAMETER=$(setting manifest_parameter)
-CRYOSPARC_SECRET=$(setting cryosparc_secret)
+MANIFEST_PARAMETER=$manifest
+CRYOSPARC_SECRET=$secret
 CRYOSPARC_URL=${CRYOEM_CRYOSPARC_URL:-}
 CRYOSPARC_WORKER=${CRYOEM_CRYOSPARC_WORKER:-/cryosparc/cryosparc_worker/bin/cryosparcw}
 FSX=${CRYOEM_FSX:-/fsx}
@@ -73,8 +59,36 @@ SLURM_BIN=${CRYOEM_SLURM_BIN-/opt/slurm/bin}
 PROCESSING_USER=$user
 ${CRYOEM_SLURM_CONF:+SLURM_CONF=$CRYOEM_SLURM_CONF}
 SETTINGS
+}
+
+install_programs() {
+    mkdir -p "$home"/{bin,etc,lanes,spool}
+    local part program recipes
+    draft=$(mktemp -d "$home/.install.XXXXXX")
+    trap 'rm -rf "$draft"' EXIT
+
+    # First all that may fail, so that a failure leaves everything as it was.
+    recipes=$(setting recipes)
+    if [[ $recipes != none ]]; then
+        aws s3 cp --quiet --region "$AWS_REGION" "$recipes" "$draft/recipes.zip"
+        python3 -m zipfile -e "$draft/recipes.zip" "$draft/recipes"
+        chmod -R a+rX,go-w "$draft/recipes"
+        find "$draft/recipes" -maxdepth 1 -type f -exec chmod 755 {} +
+    fi
+    write_settings "$draft/head-node.env"
+    cp -r "$content" "$draft/program"
+    chmod -R a+rX,go-w "$draft/program"
+    chmod 755 "$draft"/program/bin/*
+    replace "$draft/program" "$home/program"
+    for part in lib units requirements.txt; do ln -sfn "program/$part" "$home/$part"; done
+    # Copies, because a program finds its home by its own place; each replaced at once, because it may be running.
+    for program in "$home"/program/bin/*; do
+        cp "$program" "$draft/copy"
+        mv -f "$draft/copy" "$home/bin/${program##*/}"
+    done
+    [[ -x $home/venv/bin/python ]] || use_python "${CRYOEM_PYTHON:-$(command -v python3)}"
+    [[ ! -d $draft/recipes ]] || replace "$draft/recipes" "$home/recipes"
     mv "$draft/head-node.env" "$home/etc/head-node.env"
-    rm -rf "$draft"
     chmod 755 "$home" "$home"/{bin,etc,lanes,spool}
     if id slurm >/dev/null 2>&1 && [[ $EUID == 0 ]]; then chown slurm "$home/spool"; fi
 }

@@ -22,7 +22,7 @@ def event(environment: Mapping[str, str], *, cluster: str, projects: Path, tres:
         "version": 1,
         "cluster": cluster,
         "job_id": environment["JOBID"],
-        "name": environment.get("JOBNAME", ""),
+        "name": _text(environment.get("JOBNAME", "")),
         "user": environment.get("USERNAME", environment.get("UID", "")),
         "partition": environment["PARTITION"],
         "state": environment["JOBSTATE"],
@@ -33,8 +33,13 @@ def event(environment: Mapping[str, str], *, cluster: str, projects: Path, tres:
         "nodes": environment.get("NODES", ""),
         "node_count": int(environment.get("NODECNT", "0") or 0),
         "tres": tres,
-        "project": project_of(environment.get("WORK_DIR", ""), projects),
+        "project": _text(project_of(environment.get("WORK_DIR", ""), projects)),
     }
+
+
+def _text(value: str) -> str:
+    """Names may be any bytes to Slurm; what is no UTF-8 would be refused by every service behind us."""
+    return value.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def project_of(work_dir: str, projects: Path) -> str:
@@ -47,14 +52,17 @@ def project_of(work_dir: str, projects: Path) -> str:
 
 
 def tres_of(job_id: str) -> str:
-    """What Slurm gave the job (cpu=..,mem=..,gres/gpu=..); empty when it does not say, and the node is then priced whole."""
+    """What Slurm gave the job (cpu=..,mem=..,gres/gpu=..); empty, and the node priced whole, when it does not say."""
     try:
-        shown = slurm.run("scontrol", "--oneliner", "show", "job", job_id)
+        shown = slurm.run("scontrol", "--oneliner", "--details", "show", "job", job_id)
     except (OSError, subprocess.SubprocessError) as error:
         print(f"job-completion: no details of job {job_id}: {error}", file=sys.stderr)
         return ""
     found = re.search(r"\s(?:Alloc)?TRES=(\S+)", shown)
-    return found[1] if found and found[1] != "(null)" else ""
+    tres = found[1] if found and found[1] != "(null)" else ""
+    gpus = re.search(r"\sJOB_GRES=\S*?gpu(?::[a-z0-9_.-]+)?:(\d+)", shown)
+    # Without an accounting database Slurm leaves GPUs out of TRES; the detailed view has them.
+    return f"{tres},gres/gpu={gpus[1]}" if tres and gpus and "gres/gpu" not in tres else tres
 
 
 def main() -> None:

@@ -27,12 +27,14 @@ _CLUSTER_SCRIPT = """#!/usr/bin/env bash
 """
 
 # RELION fills in XXX...XXX by plain replacement and knows no conditions, so each lane has its own template.
+# Memory by CPU: without it Slurm gives a job the whole node's, and no second job fits beside it.
 _RELION_SCRIPT = """#!/usr/bin/env bash
 #SBATCH --job-name=XXXnameXXX
 #SBATCH --partition={partition}
 #SBATCH --nodes=1
 #SBATCH --ntasks=XXXmpinodesXXX
 #SBATCH --cpus-per-task=XXXthreadsXXX
+#SBATCH --mem-per-cpu={memory_mib_per_cpu}M
 #SBATCH --time={minutes}
 #SBATCH --output=XXXoutfileXXX
 #SBATCH --error=XXXerrfileXXX
@@ -73,6 +75,7 @@ def render(lane: Mapping[str, Any], *, worker: str, cache_root: str, sbatch: str
     relion = _RELION_SCRIPT.format(
         partition=lane["partition"],
         minutes=lane["time_limit_minutes"],
+        memory_mib_per_cpu=lane["memory_mib"] // lane["vcpus"],
         gres=f"#SBATCH --gres=gpu:{lane['gpus']}\n" if lane["gpus"] else "",
     )
     environment = {

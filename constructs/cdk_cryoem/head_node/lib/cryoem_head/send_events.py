@@ -27,14 +27,14 @@ def waiting(spool: Path) -> List[Path]:
 
 
 def send(spool: Path, *, event_bus: str, events: Any) -> int:
-    """Send all that is waiting; returns how many EventBridge took. A file that is no JSON is set aside, not lost."""
+    """Send all that is waiting; returns how many EventBridge took. What can never be sent is set aside, not lost."""
     taken = 0
     files = waiting(spool)
     for start in range(0, len(files), _BATCH):
         batch = []
         for path in files[start : start + _BATCH]:
-            text = path.read_text()
             try:
+                text = path.read_text()
                 json.loads(text)
             except ValueError:
                 print(f"send-events: {path} is no JSON, set aside", file=sys.stderr)
@@ -53,8 +53,11 @@ def send(spool: Path, *, event_bus: str, events: Any) -> int:
             if "EventId" in entry:
                 path.unlink()
                 taken += 1
-            else:
-                print(f"send-events: {path.name} not taken: {entry.get('ErrorMessage')}", file=sys.stderr)
+                continue
+            print(f"send-events: {path.name} not taken: {entry.get('ErrorMessage')}", file=sys.stderr)
+            if entry.get("ErrorCode") == "MalformedDetail":
+                # It would be refused for ever, and systemd would start us for it again and again.
+                path.rename(path.with_suffix(".unreadable"))
     return taken
 
 

@@ -72,7 +72,8 @@ def parse_nodes(text: str) -> List[Node]:
                 Node(
                     name=fields["NodeName"],
                     partitions=[p for p in fields.get("Partitions", "").split(",") if p],
-                    flags=fields.get("State", "").rstrip("*").split("+"),
+                    # Older versions of Slurm mark a node that does not respond by a star.
+                    flags=fields.get("State", "").replace("*", "+NOT_RESPONDING").split("+"),
                     boot_time=fields.get("BootTime", "None"),
                     last_busy=fields.get("LastBusyTime", "None"),
                 )

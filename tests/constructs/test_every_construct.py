@@ -1,0 +1,162 @@
+"""What holds for all resources that the library makes, whatever construct they are of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from aws_cdk import App, CfnResource, Environment, Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk.assertions import Template
+
+from cdk_cryoem import CryoEmPlatform, Microscope, MonthlyBudget, NfsShare, SmbShare
+
+BOUNDARY = "arn:aws:iam::111122223333:policy/boundary"
+ACTIVATION_KEY = "ABCDE-12345-FGHIJ-67890-KLMNO"
+
+# Every action that is allowed on "*", and why.
+ALLOWED_ON_EVERYTHING = {
+    "ec2:DescribeInstances": "knows no resources (service authorization reference, Amazon EC2)",
+    "ssm:GetCommandInvocation": "knows no resources (service authorization reference, AWS Systems Manager)",
+}
+
+
+def everything(stack: Stack) -> None:
+    vpc = ec2.Vpc.from_vpc_attributes(
+        stack, "Vpc", vpc_id="vpc-1", availability_zones=["a"], private_subnet_ids=["subnet-a"]
+    )
+    password = secretsmanager.Secret(stack, "Password")
+    shares: dict[str, NfsShare | SmbShare] = {
+        "nfs": NfsShare(host="10.0.0.5", path="/krios"),
+        "smb": SmbShare(host="epu", path="/movies", user="reader", password=password),
+    }
+    CryoEmPlatform(
+        stack,
+        "Platform",
+        vpc=vpc,
+        microscopes={name: Microscope(share=share, activation_key=ACTIVATION_KEY) for name, share in shares.items()},
+    )
+    MonthlyBudget(stack, "Budget", limit_usd=1, emails=["a@example.org"])
+
+
+@pytest.fixture(scope="module")
+def template(new_stack: Callable[[str], Stack]) -> dict[str, Any]:
+    """All constructs in a stack whose partition, account and region are known only at deployment."""
+    stack = new_stack("Everything")
+    everything(stack)
+    return dict(Template.from_stack(stack).to_json())
+
+
+def resources(template: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {name: found for name, found in template["Resources"].items() if found["Type"] == kind}
+
+
+def identity_statements(template: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+            yield from properties["PolicyDocument"]["Statement"]
+        if resource["Type"] == "AWS::IAM::Role":
+            for policy in properties.get("Policies", []):
+                yield from policy["PolicyDocument"]["Statement"]
+
+
+def as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_a_permissions_boundary_reaches_every_role() -> None:
+    stack = Stack(App(analytics_reporting=False), "Bounded")
+    everything(stack)
+    iam.PermissionsBoundary.of(stack).apply(iam.ManagedPolicy.from_managed_policy_arn(stack, "Boundary", BOUNDARY))
+    roles = resources(dict(Template.from_stack(stack).to_json()), "AWS::IAM::Role")
+    assert len(roles) > 6
+    assert {role["Properties"].get("PermissionsBoundary") for role in roles.values()} == {BOUNDARY}
+
+
+def test_no_partition_is_written_down(template: dict[str, Any]) -> None:
+    text = json.dumps(template)
+    assert "arn:aws:" not in text
+    assert "arn:aws-" not in text
+    assert "amazonaws.com/" not in text, "an address without its partition's suffix"
+
+
+def test_china_and_govcloud_get_their_own_partition() -> None:
+    for region, partition in (("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")):
+        app = App(analytics_reporting=False, context={"@aws-cdk/core:enablePartitionLiterals": True})
+        stack = Stack(app, "Elsewhere", env=Environment(account="111122223333", region=region))
+        everything(stack)
+        text = json.dumps(Template.from_stack(stack).to_json())
+        assert f"arn:{partition}:" in text
+        assert "arn:aws:" not in text
+
+
+def test_nothing_is_allowed_on_everything_but_what_knows_no_resources(template: dict[str, Any]) -> None:
+    found = {
+        action
+        for statement in identity_statements(template)
+        if "*" in as_list(statement["Resource"])
+        for action in as_list(statement["Action"])
+    }
+    assert found == set(ALLOWED_ON_EVERYTHING)
+
+
+def test_no_action_is_a_wildcard(template: dict[str, Any]) -> None:
+    found = {
+        action
+        for statement in identity_statements(template)
+        for action in as_list(statement["Action"])
+        if "*" in action
+    }
+    assert found == set()
+
+
+def test_every_queue_refuses_plain_http(template: dict[str, Any]) -> None:
+    guarded = {
+        queue["Ref"]
+        for policy in resources(template, "AWS::SQS::QueuePolicy").values()
+        for queue in policy["Properties"]["Queues"]
+        if {"Bool": {"aws:SecureTransport": "false"}}
+        in [s.get("Condition") for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
+    }
+    assert guarded == set(resources(template, "AWS::SQS::Queue"))
+    assert len(guarded) == 7
+
+
+def test_nothing_has_a_physical_name_but_the_one_that_must(template: dict[str, Any]) -> None:
+    # The provider may attach only policies whose names begin with parallelcluster.
+    names = {
+        (resource["Type"], prop)
+        for resource in template["Resources"].values()
+        if resource["Type"] != "AWS::Lambda::EventSourceMapping"  # its FunctionName is a reference
+        for prop in resource.get("Properties", {})
+        if prop in ("BucketName", "RoleName", "QueueName", "TableName", "TopicName", "FunctionName", "GroupName",
+                    "LogGroupName", "AlarmName", "SecretName", "ManagedPolicyName", "DBName")
+    }  # fmt: skip
+    assert names == {("AWS::IAM::ManagedPolicy", "ManagedPolicyName")}
+
+
+def test_what_holds_data_is_retained(template: dict[str, Any]) -> None:
+    kinds = ("AWS::S3::Bucket", "AWS::KMS::Key", "AWS::FSx::FileSystem", "AWS::FSx::DataRepositoryAssociation",
+             "AWS::DynamoDB::Table")  # fmt: skip
+    for kind in kinds:
+        found = resources(template, kind)
+        assert found, kind
+        for resource in found.values():
+            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain"), kind
+
+
+def test_no_construct_makes_a_custom_resource_function_of_the_cdks(template: dict[str, Any]) -> None:
+    handlers = {f["Properties"]["Handler"] for f in resources(template, "AWS::Lambda::Function").values()}
+    assert {handler.split(".")[0] for handler in handlers} == {"cdk_cryoem_lambda"}
+
+
+def test_any_aspect_reaches_every_resource_because_none_is_hidden(new_stack: Callable[[str], Stack]) -> None:
+    stack = new_stack("Visible")
+    everything(stack)
+    made = [node for node in stack.node.find_all() if isinstance(node, CfnResource)]
+    assert len(made) >= len(Template.from_stack(stack).to_json()["Resources"])

@@ -1,0 +1,281 @@
+"""Nothing in this system can delete a movie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aws_cdk import App, DefaultStackSynthesizer, Duration, Environment, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from aws_cdk.assertions import Match, Template
+
+from cdk_cryoem import CryoEmError, LandingZone
+
+Statements = list[dict[str, Any]]
+DELETIONS = {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:DeleteBucket"}
+PROTECTIONS = {"s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:DeleteBucketPolicy"}
+
+
+def statements(template: Template, stack: Stack, bucket: s3.IBucket) -> Statements:
+    """The statements of a bucket's policy."""
+    found = template.find_resources(
+        "AWS::S3::BucketPolicy", {"Properties": {"Bucket": stack.resolve(bucket.bucket_name)}}
+    )
+    (policy,) = found.values()
+    listed: Statements = policy["Properties"]["PolicyDocument"]["Statement"]
+    return listed
+
+
+def by_sid(listed: Statements, sid: str) -> dict[str, Any]:
+    (statement,) = [statement for statement in listed if statement.get("Sid") == sid]
+    return statement
+
+
+@pytest.fixture(scope="module")
+def made(new_stack: Callable[[str], Stack]) -> tuple[Stack, LandingZone, Template]:
+    stack = new_stack("Defaults")
+    zone = LandingZone(stack, "Zone")
+    return stack, zone, Template.from_stack(stack)
+
+
+def test_every_bucket_is_private_versioned_encrypted_and_retained(made: tuple[Stack, LandingZone, Template]) -> None:
+    _, _, template = made
+    template.resource_count_is("AWS::S3::Bucket", 3)
+    template.all_resources("AWS::S3::Bucket", {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"})
+    template.all_resources_properties(
+        "AWS::S3::Bucket",
+        {
+            "VersioningConfiguration": {"Status": "Enabled"},
+            "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+            "BucketEncryption": Match.any_value(),
+            "PublicAccessBlockConfiguration": {
+                "BlockPublicAcls": True,
+                "BlockPublicPolicy": True,
+                "IgnorePublicAcls": True,
+                "RestrictPublicBuckets": True,
+            },
+        },
+    )
+
+
+def test_every_bucket_refuses_what_does_not_come_by_tls(made: tuple[Stack, LandingZone, Template]) -> None:
+    stack, zone, template = made
+    for bucket in zone.buckets:
+        (tls,) = [s for s in statements(template, stack, bucket) if "Bool" in s.get("Condition", {})]
+        assert tls["Effect"] == "Deny"
+        assert tls["Action"] == "s3:*"
+        assert tls["Principal"] == {"AWS": "*"}
+        assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_nobody_but_the_break_glass_role_deletes_movies(made: tuple[Stack, LandingZone, Template]) -> None:
+    stack, zone, template = made
+    denied = by_sid(statements(template, stack, zone.landing_bucket), "NobodyDeletesMovies")
+    assert denied["Effect"] == "Deny"
+    assert denied["Principal"] == {"AWS": "*"}
+    assert set(denied["Action"]) == DELETIONS
+    role = stack.resolve(zone.break_glass_role.role_arn)
+    assert denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"] in (role, [role])
+    arn = stack.resolve(zone.landing_bucket.bucket_arn)
+    assert denied["Resource"] == [arn, {"Fn::Join": ["", [arn, "/*"]]}]
+
+
+def test_only_deployments_and_break_glass_change_the_protection(made: tuple[Stack, LandingZone, Template]) -> None:
+    stack, zone, template = made
+    denied = by_sid(statements(template, stack, zone.landing_bucket), "OnlyDeploymentsChangeTheProtection")
+    assert denied["Effect"] == "Deny"
+    assert set(denied["Action"]) == PROTECTIONS
+    break_glass, deployment = denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    assert break_glass == stack.resolve(zone.break_glass_role.role_arn)
+    assert ":role/cdk-hnb659fds-cfn-exec-role-" in deployment["Fn::Join"][1]
+
+
+def deployment_role(app: App, synthesizer: DefaultStackSynthesizer | None = None) -> str:
+    env = Environment(account="111122223333", region="eu-west-1")
+    stack = Stack(app, "Own", env=env, synthesizer=synthesizer)
+    zone = LandingZone(stack, "Zone")
+    listed = statements(Template.from_stack(stack), stack, zone.landing_bucket)
+    denied = by_sid(listed, "OnlyDeploymentsChangeTheProtection")
+    return str(denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"][1]["Fn::Join"][1][-1])
+
+
+def test_the_deployment_role_follows_the_bootstrap_qualifier() -> None:
+    app = App(analytics_reporting=False, context={"@aws-cdk/core:bootstrapQualifier": "mylab"})
+    assert deployment_role(app) == ":iam::111122223333:role/cdk-mylab-cfn-exec-role-111122223333-eu-west-1"
+
+
+def test_a_synthesizer_of_ones_own_does_not_lock_its_deployments_out() -> None:
+    role = deployment_role(App(analytics_reporting=False), DefaultStackSynthesizer(qualifier="mylab"))
+    pattern = role.replace("*", "[a-z0-9]*")
+    assert re.fullmatch(pattern, ":iam::111122223333:role/cdk-mylab-cfn-exec-role-111122223333-eu-west-1")
+    assert not re.fullmatch(pattern, ":iam::111122223333:role/cdk-mylab-deploy-role-111122223333-eu-west-1")
+
+
+def test_a_deployment_role_can_be_passed_in(stack: Stack) -> None:
+    own = iam.Role.from_role_arn(stack, "Role", "arn:aws:iam::111122223333:role/deployer")
+    zone = LandingZone(stack, "Zone", deployment_role=own)
+    listed = statements(Template.from_stack(stack), stack, zone.landing_bucket)
+    allowed = by_sid(listed, "OnlyDeploymentsChangeTheProtection")["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    assert allowed[1] == "arn:aws:iam::111122223333:role/deployer"
+
+
+def test_nobody_can_assume_the_break_glass_role_without_mfa(made: tuple[Stack, LandingZone, Template]) -> None:
+    _, _, template = made
+    (role,) = template.find_resources("AWS::IAM::Role").values()
+    (trust,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"] == {"Bool": {"aws:MultiFactorAuthPresent": "true"}}
+    assert "ManagedPolicyArns" not in role["Properties"]
+    template.resource_count_is("AWS::IAM::Policy", 0)
+
+
+def test_the_landing_bucket_alone_sends_its_events_to_eventbridge(made: tuple[Stack, LandingZone, Template]) -> None:
+    stack, zone, template = made
+    sending = template.find_resources(
+        "AWS::S3::Bucket",
+        {"Properties": {"NotificationConfiguration": {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}}},
+    )
+    assert [{"Ref": logical_id} for logical_id in sending] == [stack.resolve(zone.landing_bucket.bucket_name)]
+    template.resource_count_is("Custom::S3BucketNotifications", 0)
+
+
+def test_landing_and_results_are_under_one_rotated_retained_key(made: tuple[Stack, LandingZone, Template]) -> None:
+    stack, zone, template = made
+    template.resource_count_is("AWS::KMS::Key", 1)
+    template.has_resource("AWS::KMS::Key", {"DeletionPolicy": "Retain", "Properties": {"EnableKeyRotation": True}})
+    encryption = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": stack.resolve(zone.key.key_arn)}
+    template.resource_properties_count_is(
+        "AWS::S3::Bucket",
+        {
+            "BucketEncryption": {
+                "ServerSideEncryptionConfiguration": [
+                    {"BucketKeyEnabled": True, "ServerSideEncryptionByDefault": encryption}
+                ]
+            }
+        },
+        2,
+    )
+
+
+def test_both_data_buckets_log_their_access_without_any_feature_flag(made: tuple[Stack, LandingZone, Template]) -> None:
+    stack, zone, template = made
+    logs = stack.resolve(zone.access_logs_bucket.bucket_name)
+    template.resource_properties_count_is(
+        "AWS::S3::Bucket",
+        {"LoggingConfiguration": {"DestinationBucketName": logs, "LogFilePrefix": Match.any_value()}},
+        2,
+    )
+    writers = [
+        statement["Principal"].get("Service")
+        for statement in statements(template, stack, zone.access_logs_bucket)
+        if statement["Effect"] == "Allow"
+    ]
+    assert writers == ["logging.s3.amazonaws.com"] * 2
+    template.resource_properties_count_is("AWS::S3::Bucket", {"AccessControl": Match.any_value()}, 0)
+
+
+def test_replaced_movies_stay_for_90_days_and_torn_uploads_for_7(made: tuple[Stack, LandingZone, Template]) -> None:
+    _, _, template = made
+    rule = {
+        "Status": "Enabled",
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 90},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+        "Transitions": [{"StorageClass": "INTELLIGENT_TIERING", "TransitionInDays": 0}],
+        "ExpirationInDays": Match.absent(),
+    }
+    template.resource_properties_count_is(
+        "AWS::S3::Bucket", {"LifecycleConfiguration": {"Rules": [Match.object_like(rule)]}}, 2
+    )
+
+
+def test_what_is_passed_in_is_used_and_not_made(stack: Stack) -> None:
+    bucket = s3.Bucket.from_bucket_name
+    key = kms.Key.from_key_arn(stack, "Key", "arn:aws:kms:eu-west-1:111122223333:key/own")
+    zone = LandingZone(
+        stack,
+        "Zone",
+        key=key,
+        break_glass_role=iam.Role.from_role_arn(stack, "Role", "arn:aws:iam::111122223333:role/own"),
+        landing_bucket=bucket(stack, "L", "own-landing"),
+        results_bucket=bucket(stack, "R", "own-results"),
+        access_logs_bucket=bucket(stack, "A", "own-logs"),
+        infrequent_access_after=Duration.days(30),
+        noncurrent_expiration=Duration.days(7),
+    )
+    assert Template.from_stack(stack).to_json().get("Resources", {}) == {}
+    assert [bucket.bucket_name for bucket in zone.buckets] == ["own-landing", "own-results", "own-logs"]
+    assert zone.key is key
+
+
+def test_your_key_role_and_times_reach_the_buckets_that_are_made(stack: Stack) -> None:
+    LandingZone(
+        stack,
+        "Zone",
+        key=kms.Key.from_key_arn(stack, "Key", "arn:aws:kms:eu-west-1:111122223333:key/own"),
+        break_glass_role=iam.Role.from_role_arn(stack, "Role", "arn:aws:iam::111122223333:role/own"),
+        access_logs_bucket=s3.Bucket.from_bucket_name(stack, "A", "own-logs"),
+        infrequent_access_after=Duration.days(30),
+        noncurrent_expiration=Duration.days(7),
+    )
+    template = Template.from_stack(stack)
+    for made_by_default in ("AWS::KMS::Key", "AWS::IAM::Role"):
+        template.resource_count_is(made_by_default, 0)
+    template.resource_count_is("AWS::S3::Bucket", 2)
+    text = str(template.find_resources("AWS::S3::Bucket"))
+    assert text.count("arn:aws:kms:eu-west-1:111122223333:key/own") == 2
+    assert text.count("'NoncurrentDays': 7") == 2
+    assert text.count("'TransitionInDays': 30") == 2
+    assert text.count("own-logs") == 2
+    assert "arn:aws:iam::111122223333:role/own" in str(template.find_resources("AWS::S3::BucketPolicy"))
+
+
+@pytest.mark.parametrize(
+    ("noncurrent", "tiering", "wrong"),
+    [
+        (Duration.days(1), Duration.days(0), []),
+        (Duration.hours(48), Duration.hours(24), []),
+        (Duration.days(0), Duration.days(0), ["noncurrent_expiration"]),
+        (Duration.hours(12), Duration.days(0), ["noncurrent_expiration"]),
+        (Duration.hours(36), Duration.hours(1), ["noncurrent_expiration", "infrequent_access_after"]),
+    ],
+)
+def test_times_are_whole_days(stack: Stack, noncurrent: Duration, tiering: Duration, wrong: list[str]) -> None:
+    found: list[str] = []
+    try:
+        LandingZone(stack, "Zone", noncurrent_expiration=noncurrent, infrequent_access_after=tiering)
+    except CryoEmError as error:
+        found = [problem.property for problem in error.problems]
+    assert found == wrong
+
+
+def test_two_landing_zones_fit_in_one_stack_and_have_no_physical_names(stack: Stack) -> None:
+    LandingZone(stack, "A")
+    LandingZone(stack, "B")
+    template = Template.from_stack(stack)
+    template.resource_count_is("AWS::S3::Bucket", 6)
+    template.all_resources_properties("AWS::S3::Bucket", {"BucketName": Match.absent()})
+    template.all_resources_properties("AWS::IAM::Role", {"RoleName": Match.absent()})
+
+
+def test_grants_reach_one_dataset_or_all_and_only_read(stack: Stack) -> None:
+    zone = LandingZone(stack, "Zone")
+    one = iam.Role(stack, "One", assumed_by=iam.AccountRootPrincipal())
+    results = iam.Role(stack, "Results", assumed_by=iam.AccountRootPrincipal())
+    zone.grant_read_movies(one, dataset="em-1")
+    zone.grant_read_results(results)
+    policies = Template.from_stack(stack).find_resources("AWS::IAM::Policy")
+    assert "/datasets/em-1/*" in str(policies)
+    assert len(policies) == 2
+    actions = [
+        action
+        for policy in policies.values()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    ]
+    assert all(a.startswith(("s3:GetObject", "s3:GetBucket", "s3:List", "kms:Decr", "kms:Desc")) for a in actions), (
+        actions
+    )
+    assert zone.dataset_prefix("em-1") == "datasets/em-1/"

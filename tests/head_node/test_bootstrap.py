@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from shipped import Shipment
+
+PROGRAMS = [
+    "job-completion",
+    "power-down",
+    "register-lanes",
+    "send-events",
+    "slurm-status",
+    "start-processing",
+    "wait-for-nodes",
+]
+
+
+def settings_of(shipment: Shipment) -> dict[str, str]:
+    lines = (shipment.home / "etc" / "head-node.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line)
+
+
+def test_install(shipment: Shipment) -> None:
+    done = shipment.bootstrap()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "bootstrap: install done\n", "")
+    assert sorted(os.listdir(shipment.home)) == [
+        "bin", "etc", "lanes", "lib", "program", "requirements.txt", "spool", "units",
+    ]  # fmt: skip
+    assert sorted(os.listdir(shipment.home / "bin")) == sorted([*PROGRAMS, "python"])
+    assert (shipment.home / "lib" / "cryoem_head" / "slurm.py").is_file()
+    assert shipment.calls == []
+
+
+def test_the_settings_are_names_and_places(shipment: Shipment) -> None:
+    assert shipment.bootstrap(CRYOEM_SLURM_CONF="/etc/slurm.conf", CRYOEM_FSX="/mnt/fsx").returncode == 0
+    found = settings_of(shipment)
+    user = found.pop("PROCESSING_USER")  # of /etc/parallelcluster, where there is one
+    assert "=" not in user
+    assert found == {
+        "CLUSTER": "cryo",
+        "EVENT_BUS": "cryo-bus",
+        "AWS_REGION": "eu-central-1",
+        "MANIFEST_PARAMETER": "/cryo/lanes",
+        "CRYOSPARC_SECRET": shipment.values["cryosparc_secret"],
+        "CRYOSPARC_URL": "",
+        "CRYOSPARC_WORKER": "/cryosparc/cryosparc_worker/bin/cryosparcw",
+        "FSX": "/mnt/fsx",
+        "SCRATCH": "/scratch",
+        "SLURM_BIN": "/opt/slurm/bin",
+        "SLURM_CONF": "/etc/slurm.conf",
+    }
+
+
+def test_no_secret_is_ever_read_nor_written(shipment: Shipment) -> None:
+    shipment.recipes(relion="#!/bin/sh\n")
+    shipment.bootstrap(CRYOSPARC_PASSWORD="hush")
+    shipment.bootstrap("configure", CRYOSPARC_PASSWORD="hush")
+    assert all("secretsmanager" not in call for call in shipment.calls)
+    assert all(b"hush" not in content for _, content in shipment.files().values())
+
+
+def test_install_twice_is_the_same(shipment: Shipment) -> None:
+    shipment.recipes(relion="#!/bin/sh\n")
+    assert shipment.bootstrap().returncode == 0
+    before = shipment.files()
+    assert shipment.bootstrap().returncode == 0
+    assert shipment.files() == before
+
+
+def test_configure_after_install_changes_nothing_that_was_installed(shipment: Shipment) -> None:
+    shipment.bootstrap()
+    before = shipment.files()
+    done = shipment.bootstrap("configure")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("bootstrap: configure done\n")
+    assert "send-events --stay" in done.stdout
+    assert shipment.files() == before
+
+
+def test_configure_gives_the_programs_a_python_with_their_packages(shipment: Shipment) -> None:
+    """A stand-in for the venv's python notes how it is called."""
+    shipment.bootstrap()
+    python = shipment.home / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" >>"$0.calls"\n')
+    python.chmod(0o755)
+    assert shipment.bootstrap("configure", CRYOEM_PYTHON="").returncode == 0
+    calls = Path(f"{python}.calls")
+    requirements = shipment.home / "requirements.txt"
+    assert calls.read_text() == f"-m pip install --quiet --disable-pip-version-check -r {requirements}\n"
+    subprocess.run([shipment.home / "bin" / "python", "-V"], check=True, timeout=10)
+    assert calls.read_text().endswith("\n-V\n")
+    before = shipment.files()["bin/python"]
+    assert shipment.bootstrap("install", CRYOEM_PYTHON="").returncode == 0
+    assert shipment.files()["bin/python"] == before
+
+
+def test_configure_alone_installs_first(shipment: Shipment) -> None:
+    assert shipment.bootstrap("configure").returncode == 0
+    assert (shipment.home / "bin" / "job-completion").is_file()
+
+
+def test_what_is_kept_over_an_update(shipment: Shipment) -> None:
+    shipment.bootstrap()
+    (shipment.home / "spool" / "1-1.json").write_text("{}")
+    (shipment.home / "lanes" / "gpu4").mkdir()
+    (shipment.content / "lib" / "cryoem_head" / "new.py").write_text("")
+    (shipment.content / "lib" / "cryoem_head" / "slurm_status.py").unlink()
+    assert shipment.bootstrap().returncode == 0
+    assert (shipment.home / "spool" / "1-1.json").is_file()
+    assert (shipment.home / "lanes" / "gpu4").is_dir()
+    assert (shipment.home / "lib" / "cryoem_head" / "new.py").is_file()
+    assert not (shipment.home / "lib" / "cryoem_head" / "slurm_status.py").exists()
+
+
+def test_a_program_that_is_running_is_not_changed_under_its_feet(shipment: Shipment) -> None:
+    """bash reads a script while it runs it, and wait-for-nodes may run for half an hour."""
+    shipment.bootstrap()
+    with (shipment.home / "bin" / "wait-for-nodes").open() as running:
+        old = running.readline()
+        (shipment.content / "bin" / "wait-for-nodes").write_text("#!/bin/sh\nexit 0\n")
+        assert shipment.bootstrap().returncode == 0
+        assert old + running.read() != "#!/bin/sh\nexit 0\n"
+        assert os.fstat(running.fileno()).st_nlink == 0
+    assert (shipment.home / "bin" / "wait-for-nodes").read_text() == "#!/bin/sh\nexit 0\n"
+
+
+def test_the_user_slurm_can_read_and_run_it_whatever_roots_umask(shipment: Shipment, tmp_path: Path) -> None:
+    script = tmp_path / "strict.sh"
+    script.write_text('umask 077; exec bash "$@"\n')
+    shipment.recipes(relion="#!/bin/sh\n")
+    setup = tmp_path / "setup.json"
+    setup.write_text(json.dumps(shipment.values))
+    assert shipment.run(script, str(shipment.content / "bootstrap.sh"), "install", str(setup)).returncode == 0
+    for name, (mode, _) in shipment.files().items():
+        assert mode & 0o004, f"{name} cannot be read by the user slurm"
+    for name in ["bin/python", *(f"bin/{program}" for program in PROGRAMS), "recipes/relion"]:
+        assert shipment.files()[name][0] & 0o777 == 0o755
+
+
+def test_recipes_are_replaced_as_a_whole(shipment: Shipment) -> None:
+    shipment.recipes(relion="#!/bin/sh\n", old="#!/bin/sh\n")
+    shipment.bootstrap()
+    shipment.recipes(relion="#!/bin/bash\n", new="#!/bin/sh\n")
+    shipment.bootstrap()
+    assert sorted(os.listdir(shipment.home / "recipes")) == ["new", "relion"]
+    assert (shipment.home / "recipes" / "relion").read_text() == "#!/bin/bash\n"
+    assert os.access(shipment.home / "recipes" / "new", os.X_OK)
+
+
+def change_everything(shipment: Shipment) -> None:
+    (shipment.content / "lib" / "cryoem_head" / "new.py").write_text("")
+    (shipment.content / "bin" / "slurm-status").write_text("#!/bin/sh\n")
+    shipment.values["cluster"] = "other"
+
+
+def test_a_failing_download_leaves_the_previous_programs_in_place(shipment: Shipment) -> None:
+    shipment.recipes(relion="#!/bin/sh\n")
+    shipment.bootstrap()
+    before = shipment.files()
+    change_everything(shipment)
+    (shipment.cloud / "recipes.zip").unlink()
+    done = shipment.bootstrap()
+    assert done.returncode != 0
+    assert "404" in done.stderr
+    assert shipment.files() == before
+
+
+def test_a_broken_archive_leaves_the_previous_programs_in_place(shipment: Shipment) -> None:
+    shipment.recipes(relion="#!/bin/sh\n")
+    shipment.bootstrap()
+    before = shipment.files()
+    change_everything(shipment)
+    (shipment.cloud / "recipes.zip").write_bytes(b"PK no more")
+    assert shipment.bootstrap().returncode != 0
+    assert shipment.files() == before
+
+
+@pytest.mark.parametrize("name", ["recipes", "cluster", "event_bus", "manifest_parameter", "cryosparc_secret"])
+def test_a_setup_that_lacks_a_name_is_refused_and_leaves_everything_in_place(shipment: Shipment, name: str) -> None:
+    shipment.bootstrap()
+    before = shipment.files()
+    change_everything(shipment)
+    del shipment.values[name]
+    done = shipment.bootstrap()
+    assert done.returncode != 0
+    assert f"KeyError: '{name}'" in done.stderr
+    assert shipment.files() == before
+
+
+def test_an_unknown_phase_exits_2(shipment: Shipment) -> None:
+    done = shipment.bootstrap("remove")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "bootstrap: unknown phase 'remove', expected install or configure\n",
+    )
+    assert not shipment.home.exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["install"], ["install", "/nowhere.json"], ["install", "a", "b"]])
+def test_wrong_arguments_exit_2(shipment: Shipment, arguments: list[str]) -> None:
+    done = shipment.run(shipment.content / "bootstrap.sh", *arguments)
+    assert (done.returncode, done.stderr) == (2, "usage: bootstrap.sh install|configure SETUP.json\n")
+
+
+def test_without_a_region_nothing_is_done(shipment: Shipment) -> None:
+    done = shipment.bootstrap(AWS_REGION="")
+    assert done.returncode != 0
+    assert "AWS_REGION: the region" in done.stderr
+    assert not shipment.home.exists()
+
+
+@pytest.fixture
+def installed(shipment: Shipment, fake: object, slurm_bin: Path) -> Shipment:
+    """A head node with programs, and a Slurm that has nothing to do."""
+    for name in ("scontrol", "squeue", "who"):
+        fake(name, ":")  # type: ignore[operator]
+    assert shipment.bootstrap(CRYOEM_SLURM_BIN=str(slurm_bin)).returncode == 0
+    return shipment
+
+
+def call(shipment: Shipment, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """As Slurm and Run Command call it: with next to no environment, in another folder."""
+    return subprocess.run(
+        [shipment.home / "bin" / program, *arguments],
+        env={"PATH": "/usr/bin:/bin", **environment}, cwd="/", capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+
+
+def test_an_installed_slurm_status_answers(installed: Shipment) -> None:
+    answer = json.loads(call(installed, "slurm-status").stdout)
+    assert {name: answer[name] for name in ("pending", "running", "nodes", "logins")} == {
+        "pending": {}, "running": {}, "nodes": [], "logins": 0,
+    }  # fmt: skip
+
+
+def test_an_installed_power_down_answers(installed: Shipment) -> None:
+    assert call(installed, "power-down", "--nodes", "n=e").stdout == '{"powered_down": [], "left_alone": {}}\n'
+
+
+def test_an_installed_job_completion_spools(installed: Shipment) -> None:
+    environment = {"JOBID": "4", "PARTITION": "gpu4", "JOBSTATE": "FAILED", "END": "1799990000"}
+    assert call(installed, "job-completion", **environment).stderr == ""
+    assert json.loads((installed.home / "spool" / "1799990000-4.json").read_text())["cluster"] == "cryo"
+
+
+@pytest.mark.parametrize("program", ["register-lanes", "send-events", "start-processing", "power-down"])
+def test_an_installed_program_explains_itself(installed: Shipment, program: str) -> None:
+    done = call(installed, program, "--help")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "usage:")
+
+
+def test_every_program_is_a_module_of_its_name(head_node: Path) -> None:
+    assert sorted(path.name for path in (head_node / "bin").iterdir()) == PROGRAMS
+    for name in set(PROGRAMS) - {"wait-for-nodes"}:
+        module = name.replace("-", "_")
+        assert (head_node / "lib" / "cryoem_head" / f"{module}.py").is_file()
+        assert f"-m cryoem_head.{module} " in (head_node / "bin" / name).read_text()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryoem_head import power_down, slurm, slurm_status
+
+BOOT, BUSY = "2026-03-02T10:04:00", "2026-03-02T11:00:00"
+EPOCH = f"{BOOT}_{BUSY}"
+
+
+def node(state: str = "IDLE+CLOUD", *, partitions: tuple[str, ...] = ("gpu4",)) -> slurm.Node:
+    return slurm.Node(name="n1", partitions=list(partitions), flags=state.split("+"), boot_time=BOOT, last_busy=BUSY)
+
+
+def shown(name: str, state: str, partitions: str = "gpu4") -> str:
+    return f"NodeName={name} State={state} Partitions={partitions} BootTime={BOOT} LastBusyTime={BUSY}"
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("found", "epoch", "pending", "reason"),
+    [
+        (node(), EPOCH, {}, ""),
+        (node(), EPOCH, {"gpu4": 0, "cpu": 9}, ""),
+        (node(), f"{BOOT}_2026-03-02T11:00:01", {}, "another epoch"),
+        (node(), f"2026-03-02T10:04:01_{BUSY}", {}, "another epoch"),
+        (node(), "", {}, "another epoch"),
+        (node("ALLOCATED+CLOUD"), EPOCH, {}, "busy"),
+        (node("IDLE+COMPLETING"), EPOCH, {}, "busy"),
+        (node("IDLE+CLOUD+POWERING_UP"), EPOCH, {}, "changing"),
+        (node("IDLE+CLOUD+POWERED_DOWN"), EPOCH, {}, "changing"),
+        (node(), EPOCH, {"gpu4": 1}, "a job waits"),
+        (node(partitions=("gpu4", "live")), EPOCH, {"live": 1}, "a job waits"),
+    ],
+)
+def test_a_decision_holds_for_one_epoch_of_an_idle_node(
+    found: slurm.Node, epoch: str, pending: dict[str, int], reason: str
+) -> None:
+    assert power_down.stale(found, epoch, pending) == reason
+
+
+def test_parse_the_nodes_and_their_epochs() -> None:
+    assert power_down.parse(f"a={EPOCH},b=None_None") == {"a": EPOCH, "b": "None_None"}
+
+
+@pytest.fixture
+def cluster(home: Path, fake: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four nodes, of which free and late are idle; the calls of scontrol."""
+    monkeypatch.setattr(
+        sys, "argv", ["power-down", "--nodes", f"free={EPOCH},late=2026-03-02T09:00:00_None,busy={EPOCH},gone={EPOCH}"]
+    )
+    fake("squeue", "echo cpu")
+    lines = [
+        shown("free", "IDLE+CLOUD"),
+        shown("late", "IDLE+CLOUD"),
+        shown("busy", "MIXED+CLOUD"),
+        shown("other", "IDLE+CLOUD"),
+    ]
+    calls: Path = fake("scontrol", 'case $* in *show*) cat "$0.nodes" ;; esac')
+    calls.with_name("scontrol.nodes").write_text("\n".join(lines) + "\n")
+    return calls
+
+
+def updates(calls: Path) -> list[str]:
+    return [call for call in calls.read_text().splitlines() if call.startswith("update")]
+
+
+def test_only_what_is_still_as_it_was_goes(cluster: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    power_down.main()
+    assert updates(cluster) == ["update nodename=free state=power_down_asap reason=idle"]
+    assert printed(capsys) == {"powered_down": ["free"], "left_alone": {"late": "another epoch", "busy": "busy"}}
+
+
+def test_nothing_goes_when_a_job_has_come_meanwhile(
+    cluster: Path, fake: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake("squeue", "echo gpu4")
+    power_down.main()
+    assert updates(cluster) == []
+    assert printed(capsys)["left_alone"]["free"] == "a job waits"
+
+
+def test_a_slurm_that_does_not_answer_is_a_failure(cluster: Path, fake: Any) -> None:
+    fake("squeue", "exit 1")
+    with pytest.raises(subprocess.CalledProcessError):
+        power_down.main()
+    assert updates(cluster) == []
+
+
+def test_nodes_must_be_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["power-down"])
+    with pytest.raises(SystemExit):
+        power_down.main()
+
+
+def test_slurm_status_shows_what_is_paid_for(cluster: Path, fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fake("squeue", 'case $* in *PENDING*) printf "gpu4\\ngpu4\\n" ;; *CONFIGURING*) echo cpu ;; esac')
+    fake("who", "printf 'ada pts/0\\nbob pts/1\\n'")
+    nodes = cluster.with_name("scontrol.nodes")
+    nodes.write_text(
+        "\n".join(
+            [shown("up", "IDLE+CLOUD", "live,gpu4"), shown("off", "IDLE+CLOUD+POWERED_DOWN"), shown("on", "DOWN*")]
+        )
+    )
+    slurm_status.main()
+    document = printed(capsys)
+    assert (document["pending"], document["running"], document["logins"]) == ({"gpu4": 2}, {"cpu": 1}, 2)
+    up, on = document["nodes"]
+    assert up["idle_since"] == slurm.parse_nodes(shown("up", "IDLE"))[0].idle_since
+    assert up == {"name": "up", "lane": "live", "state": "idle", "epoch": EPOCH, "idle_since": up["idle_since"]}
+    assert (on["name"], on["state"]) == ("on", "changing")

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryoem_head import start_processing
+
+# Says that it runs, waits for a word, and ends with it: both pipes block until the other side is there.
+RECIPE = """#!/usr/bin/env bash
+set -euo pipefail
+echo "$1 $2 $PWD $CRYOEM_HOME"
+echo running >"$2/says"
+read -r word <"$2/hears"
+exit "$word"
+"""
+Start = Callable[[], dict[str, Any]]
+
+
+@pytest.fixture
+def project(home: Path, tmp_path: Path) -> Path:
+    """The project folder, with the recipe's two pipes; the dataset has been imported."""
+    folder = tmp_path / "fsx" / "projects" / "spike"
+    folder.mkdir(parents=True)
+    (tmp_path / "fsx" / "data" / "spike").mkdir(parents=True)
+    for name in ("says", "hears"):
+        os.mkfifo(folder / name)
+    recipe = home / "recipes" / "relion"
+    recipe.write_text(RECIPE)
+    recipe.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """What was started; start-processing itself never looks back."""
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def remember(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        assert options["start_new_session"]  # it must outlive Run Command
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", remember)
+    return started
+
+
+@pytest.fixture
+def start(
+    home: Path, children: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Start:
+    monkeypatch.setattr(sys, "argv", ["start-processing", "--dataset", "spike", "--recipe", "relion"])
+
+    def run() -> dict[str, Any]:
+        start_processing.main()
+        document: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return document
+
+    return run
+
+
+def finish(project: Path, child: subprocess.Popen[bytes], code: int) -> int:
+    (project / "hears").write_text(f"{code}\n")
+    return child.wait(timeout=10)
+
+
+def test_started_then_running_then_finished(
+    project: Path, start: Start, children: list[subprocess.Popen[bytes]], home: Path, tmp_path: Path
+) -> None:
+    log = project / ".processing" / "relion.log"
+    assert start() == {"state": "started", "log": str(log)}
+    assert (project / "says").read_text() == "running\n"
+    assert start()["state"] == "running"
+    assert len(children) == 1
+    assert finish(project, children[0], 0) == 0
+    assert start()["state"] == "finished"
+    assert len(children) == 1
+    data = tmp_path / "fsx" / "data" / "spike"
+    assert log.read_text() == f"{data} {project} {project} {home}\n"
+
+
+def test_a_recipe_that_failed_is_started_again_and_its_log_goes_on(
+    project: Path, start: Start, children: list[subprocess.Popen[bytes]]
+) -> None:
+    start()
+    (project / "says").read_text()
+    assert finish(project, children[0], 3) == 3
+    assert start()["state"] == "started"
+    (project / "says").read_text()
+    assert finish(project, children[1], 0) == 0
+    assert start()["state"] == "finished"
+    assert len((project / ".processing" / "relion.log").read_text().splitlines()) == 2
+
+
+def test_two_that_start_at_the_same_moment_run_it_once(
+    project: Path, start: Start, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    (project / "says").read_text()
+    monkeypatch.setattr(start_processing, "state_of", lambda lock, done: "waiting")
+    start()
+    assert children[1].wait(timeout=10) == 1
+    assert not (project / ".processing" / "relion.done").exists()
+    assert finish(project, children[0], 0) == 0
+    assert (project / ".processing" / "relion.done").exists()
+
+
+def test_another_recipe_has_a_state_of_its_own(
+    project: Path, start: Start, children: list[Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / ".processing").mkdir()
+    (project / ".processing" / "relion.done").touch()
+    assert start()["state"] == "finished"
+    (home / "recipes" / "second").write_text("#!/bin/sh\n")
+    (home / "recipes" / "second").chmod(0o755)
+    monkeypatch.setattr(sys, "argv", ["start-processing", "--dataset", "spike", "--recipe", "second"])
+    assert start()["state"] == "started"
+    assert children[0].wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda recipe: recipe.chmod(0o644)], ids=["missing", "no program"])
+def test_without_the_recipe_it_is_said_what_to_do(
+    project: Path, start: Start, children: list[Any], home: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(home / "recipes" / "relion")
+    with pytest.raises(SystemExit, match="no recipe relion on this head node; put it into the folder"):
+        start()
+    assert children == []
+
+
+def test_data_that_are_not_imported_yet_are_a_temporary_failure(
+    project: Path, start: Start, children: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "fsx" / "data" / "spike"
+    data.rmdir()
+    with pytest.raises(SystemExit) as stopped:
+        start()
+    assert stopped.value.code == 75
+    assert f"{data} is not there yet" in capsys.readouterr().err
+    assert (children, (project / ".processing").exists()) == ([], False)
+
+
+def test_a_root_that_was_told_a_user_becomes_that_user(
+    project: Path, start: Start, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owned: list[tuple[str, str]] = []
+    ran: list[list[str]] = []
+    text = (home / "etc" / "head-node.env").read_text()
+    (home / "etc" / "head-node.env").write_text(text.replace("PROCESSING_USER=", "PROCESSING_USER=ada"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "chown", lambda path, user: owned.append((path.name, user)))
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: ran.append(command))
+    assert start()["state"] == "started"
+    assert ran[0][:5] == ["runuser", "-u", "ada", "--", "bash"]
+    assert owned == [("spike", "ada"), (".processing", "ada"), ("relion.lock", "ada")]

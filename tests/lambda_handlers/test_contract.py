@@ -1,0 +1,227 @@
+"""What crosses from deploy time and the head node to the hooks is data, with one definition each."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import LANES, Aws, batch, failed, job_event
+
+from cdk_cryoem_lambda import converge, datasets, jobs, node_hook, nodes
+from cdk_cryoem_lambda.jobs import Lane
+from cryoem_head import job_completion, lane_files, power_down, send_events, settings, slurm, slurm_status
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CONSTRUCTS = _ROOT / "constructs" / "cdk_cryoem"
+_LAMBDA = _ROOT / "lambda" / "cdk_cryoem_lambda"
+ENVIRONMENT = {
+    "JOBID": "42",
+    "JOBNAME": 'say "粒子"',
+    "USERNAME": "ada",
+    "PARTITION": "gpu4",
+    "JOBSTATE": "COMPLETED",
+    "EXITCODE": "0",
+    "SUBMIT": "1799990000",
+    "START": "1799990100",
+    "END": "1799993700",
+    "NODES": "gpu4-dy-node-1",
+    "NODECNT": "1",
+    "WORK_DIR": "/fsx/projects/spike/J2",
+}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def constants(path: Path) -> dict[str, Any]:
+    """Names that a module gives a literal."""
+    return {
+        target.id: node.value.value
+        for node in tree(path).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def literals(path: Path) -> set[str]:
+    return {n.value for n in ast.walk(tree(path)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def variables_set(path: Path) -> set[str]:
+    """Keys of dictionaries that look like environment variables, and first arguments of add_environment."""
+    found: list[ast.expr | None] = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Dict):
+            found += node.keys
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_environment":
+            found += node.args[:1]
+    return {
+        key.value
+        for key in found
+        if isinstance(key, ast.Constant) and isinstance(key.value, str) and re.fullmatch(r"[A-Z][A-Z_]+", key.value)
+    }
+
+
+def variables_read() -> Iterator[str]:
+    """Literal keys of `environment[..]`, `os.environ[..]` and `os.environ.get(..)` in the hooks."""
+    for path in sorted(_LAMBDA.glob("*.py")):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value) in {"environment", "os.environ"}:
+                yield ast.literal_eval(node.slice)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get":
+                yield ast.literal_eval(node.args[0])
+
+
+def test_hooks_read_exactly_the_variables_they_are_given() -> None:
+    given = variables_set(_CONSTRUCTS / "lane_hooks.py") | variables_set(_CONSTRUCTS / "hook_function.py")
+    assert set(variables_read()) == given
+    assert len(given) == 16
+
+
+def test_the_tests_own_environment_is_the_hooks_environment() -> None:
+    assert variables_set(Path(__file__).with_name("conftest.py")) == set(variables_read())
+
+
+def test_the_job_event_of_the_head_node_is_what_the_hook_reads() -> None:
+    detail = job_completion.event(
+        ENVIRONMENT, cluster="cryo", projects=Path("/fsx/projects"), tres="cpu=12,mem=48G,gres/gpu=1"
+    )
+    assert jobs.parse(json.loads(json.dumps(detail))) == jobs.Job(
+        job_id="42",
+        name='say "粒子"',
+        user="ada",
+        project="spike",
+        lane="gpu4",
+        state="COMPLETED",
+        submitted_at=1_799_990_000,
+        started_at=1_799_990_100,
+        ended_at=1_799_993_700,
+        nodes="gpu4-dy-node-1",
+        node_count=1,
+        tres={"cpu": 12.0, "mem": 49_152.0, "gres/gpu": 1.0},
+    )
+
+
+def test_the_tests_own_job_event_has_the_shape_of_the_head_nodes() -> None:
+    detail = job_completion.event(ENVIRONMENT, cluster="cryo", projects=Path("/fsx/projects"), tres="cpu=1")
+    ours = job_event()["detail"]
+    assert {name: type(value) for name, value in ours.items()} == {name: type(value) for name, value in detail.items()}
+
+
+def test_a_job_with_a_weird_name_reaches_the_record(aws: Aws) -> None:
+    aws.ec2.state = "stopped"
+    name = b"\xff\xe4 \"'\n".decode(errors="surrogateescape")
+    detail = job_completion.event(
+        {**ENVIRONMENT, "JOBNAME": name}, cluster="cryo", projects=Path("/fsx/projects"), tres=""
+    )
+    event = {"source": send_events.SOURCE, "detail-type": send_events.DETAIL_TYPE, "detail": detail}
+    assert failed(node_hook.handler(batch(event), None)) == []
+    assert aws.record("job", "001799993700#42")["name"] == "\N{REPLACEMENT CHARACTER}" * 2 + " \"'\n"
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """What slurm-status prints of a cluster with a free node, a booting one, and a job that waits."""
+    text = (
+        "NodeName=gpu4-dy-g5-12xlarge-1 State=IDLE+CLOUD Partitions=gpu4"
+        " BootTime=2026-03-02T10:04:00 LastBusyTime=2026-03-02T11:00:00\n"
+        "NodeName=cpu-dy-c6i-1 State=IDLE+CLOUD+POWERING_UP Partitions= BootTime=None LastBusyTime=Unknown\n"
+    )
+    monkeypatch.setattr(settings, "load", lambda: None)
+    monkeypatch.setattr(slurm, "run", lambda *command: text if "scontrol" in command else "gpu4\n")
+    slurm_status.main()
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_what_slurm_status_prints_is_what_the_hooks_read(printed: dict[str, Any]) -> None:
+    status = nodes.Status.parse(printed)
+    up, booting = status.nodes
+    assert (up.name, up.lane, up.state) == ("gpu4-dy-g5-12xlarge-1", "gpu4", "idle")
+    assert up.idle_since is not None
+    assert (booting.lane, booting.state, booting.idle_since) == ("", "changing", None)
+    assert (status.pending, status.running) == ({"gpu4": 1}, {"gpu4": 1})
+    assert status.now > up.idle_since
+
+
+def test_the_hooks_fence_is_one_that_the_document_and_the_head_node_take(printed: dict[str, Any]) -> None:
+    pattern = re.compile(str(constants(_CONSTRUCTS / "ssm_documents.py")["_NODES_PATTERN"]))
+    found = nodes.Status.parse(printed).nodes
+    fenced = ",".join(f"{node.name}={node.epoch}" for node in found)
+    assert pattern.fullmatch(fenced)
+    assert power_down.parse(fenced) == {node.name: node.epoch for node in found}
+    assert pattern.fullmatch(",".join(["n=e"] * 100))
+    assert not pattern.fullmatch(",".join(["n=e"] * 101))
+
+
+def test_names_that_a_hook_puts_into_a_command_are_those_that_the_document_takes() -> None:
+    accepted = constants(_CONSTRUCTS / "ssm_documents.py")["NAME_PATTERN"]
+    assert accepted == f"^{converge._NAME.pattern}$"
+
+
+def test_parameters_of_the_documents_are_those_that_the_hooks_give() -> None:
+    given = {
+        ast.literal_eval(key)
+        for node in ast.walk(tree(_LAMBDA / "converge.py"))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "w.head_node.run" and len(node.args) == 2
+        for key in getattr(node.args[1], "keys", [])
+    }
+    wanted = set(re.findall(r"\{\{ (\w+) \}\}", (_CONSTRUCTS / "ssm_documents.py").read_text()))
+    assert given == wanted == {"Nodes", "Mode", "ManifestSha256", "Dataset", "Recipe"}
+
+
+def test_job_events_have_one_source_and_detail_type() -> None:
+    engine = constants(_CONSTRUCTS / "engine.py")
+    assert send_events.SOURCE == engine["JOB_EVENT_SOURCE"] == "cryoem.slurm"
+    assert send_events.DETAIL_TYPE == engine["JOB_EVENT_DETAIL_TYPE"] == "Slurm Job State Change"
+
+
+def test_platform_events_have_one_source_and_detail_type() -> None:
+    hooks = constants(_CONSTRUCTS / "lane_hooks.py")
+    assert hooks["PLATFORM_EVENT_SOURCE"] == converge.PLATFORM_EVENT_SOURCE == "cryoem.platform"
+    assert hooks["DATASET_LANDED"] == converge.DATASET_LANDED == "Dataset Landed"
+
+
+def test_datasets_have_one_prefix() -> None:
+    assert constants(_CONSTRUCTS / "landing_zone.py")["DATASETS_PREFIX"] == datasets.DATASETS_PREFIX == "datasets/"
+
+
+def test_a_manifests_lane_has_all_that_the_hooks_and_the_head_node_read() -> None:
+    """Keys of Lane.manifest(), read without importing the CDK."""
+    (method,) = (
+        node
+        for node in ast.walk(tree(_CONSTRUCTS / "lane.py"))
+        if isinstance(node, ast.FunctionDef) and node.name == "manifest"
+    )
+    (document,) = (node for node in ast.walk(method) if isinstance(node, ast.Dict))
+    keys = {ast.literal_eval(key) for key in document.keys if key is not None}
+    assert keys == set(LANES[0])
+    for entry in LANES:
+        assert Lane.parse(entry).name == entry["name"]
+        lane_files.render(entry, worker="w", cache_root="/scratch", sbatch="", home="/opt/cryoem")
+
+
+def test_the_setup_has_all_that_the_head_node_installs_from() -> None:
+    shell = "".join((_CONSTRUCTS / "head_node" / name).read_text() for name in ("bootstrap.sh", "trampoline.sh"))
+    read = set(re.findall(r"\(setting (\w+)\)", shell)) | set(re.findall(r'\["(\w+)"\]\)', shell))
+    assert read == {"scripts", "recipes", "cluster", "event_bus", "manifest_parameter", "cryosparc_secret"}
+    assert read <= literals(_CONSTRUCTS / "parallel_cluster.py")
+
+
+def test_nothing_of_the_cdk_is_needed_for_all_this() -> None:
+    for path in sorted([*Path(__file__).parent.glob("*.py"), *(_ROOT / "tests" / "head_node").glob("*.py")]):
+        for node in ast.walk(tree(path)):
+            names = [
+                alias.name for alias in getattr(node, "names", []) if isinstance(node, ast.Import | ast.ImportFrom)
+            ]
+            module = getattr(node, "module", None) or ""
+            assert not {n.partition(".")[0] for n in [*names, str(module)]} & {"aws_cdk", "cdk_cryoem"}, path
+    assert "cryoem_head.slurm" in sys.modules

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from fakes import Aws, CommandError, batch, failed
+
+from cdk_cryoem_lambda import converge, lane_hook
+
+HINT = {"detail-type": "EC2 Instance State-change Notification"}
+
+
+class Head:
+    """What register-lanes and start-processing do on a head node."""
+
+    def __init__(self, aws: Aws) -> None:
+        self.lanes: dict[str, str] = {}
+        self.wanted = {"cpu": "1", "gpu4": "2"}
+        self.started: list[str] = []
+        self.not_imported_yet: set[str] = set()
+        aws.ssm.documents = {"register-lanes": self.register_lanes, "start-processing": self.start_processing}
+        self._manifest = hashlib.sha256(aws.ssm.parameters["/cryo/lanes"].encode()).hexdigest()
+
+    def register_lanes(self, parameters: Mapping[str, str]) -> dict[str, Any]:
+        assert parameters["ManifestSha256"] == self._manifest
+        changes = {}
+        if parameters["Mode"] == "converge":
+            changes = {"set": sorted(self.wanted), "removed": sorted(self.lanes.keys() - self.wanted.keys())}
+            self.lanes = dict(self.wanted)
+        return {"registered": self.lanes, "wanted": self.wanted, "changes": changes}
+
+    def start_processing(self, parameters: Mapping[str, str]) -> dict[str, Any]:
+        if parameters["Dataset"] in self.not_imported_yet:
+            raise CommandError("is not there yet")
+        self.started.append(parameters["Dataset"])
+        assert parameters["Recipe"] == "relion"
+        return {"state": "started", "log": "l"}
+
+
+@pytest.fixture
+def head(aws: Aws) -> Head:
+    return Head(aws)
+
+
+def hook() -> list[str]:
+    return failed(lane_hook.handler(batch(HINT, HINT), None))
+
+
+def modes(aws: Aws) -> list[str]:
+    return [parameters["Mode"] for document, parameters in aws.ssm.sent if document == "register-lanes"]
+
+
+def dataset(aws: Aws, name: str, state: str = "landed", **more: Any) -> None:
+    texts = {"pk": "dataset", "sk": name, "state": state}
+    aws.dynamodb.items["dataset", name] = {key: {"S": value} for key, value in texts.items()} | more
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch, head: Head) -> Head:
+    monkeypatch.setenv("RECIPE", "relion")
+    head.lanes = dict(head.wanted)
+    return head
+
+
+@pytest.mark.parametrize("state", ["stopped", "stopping", "pending", "gone"])
+def test_nothing_is_asked_of_a_head_node_that_sleeps(aws: Aws, recipe: Head, state: str) -> None:
+    dataset(aws, "d")
+    aws.ec2.state = state
+    assert hook() == []
+    assert (aws.ssm.sent, aws.dynamodb.writes, aws.ec2.calls) == ([], 0, [])
+
+
+def test_lanes_that_differ_are_converged_once(aws: Aws, head: Head) -> None:
+    head.lanes = {"old": "0", "cpu": "0"}
+    assert hook() == []
+    assert head.lanes == head.wanted
+    assert modes(aws) == ["show", "converge"]
+    assert aws.record("lanes", "registered")["lanes"] == [{"S": "cpu"}, {"S": "gpu4"}]
+
+
+def test_acting_twice_changes_nothing(aws: Aws, head: Head) -> None:
+    hook()
+    hook()
+    assert modes(aws) == ["show", "converge", "show"]
+
+
+def test_a_lane_that_is_lost_comes_back(aws: Aws, head: Head) -> None:
+    hook()
+    del head.lanes["gpu4"]
+    hook()
+    assert head.lanes == head.wanted
+
+
+def test_the_manifest_as_it_is_now_is_what_counts(aws: Aws, head: Head) -> None:
+    text = json.dumps({"version": 1, "cluster": "cryo", "lanes": []})
+    aws.ssm.parameters["/cryo/lanes"] = text
+    aws.ssm.documents = {"register-lanes": Head(aws).register_lanes}
+    assert hook() == []
+    assert aws.record("lanes", "registered")["manifest"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_head_node_that_refuses_is_asked_again(aws: Aws, head: Head) -> None:
+    def refuse(parameters: Mapping[str, str]) -> dict[str, Any]:
+        raise CommandError("the manifest is another by now: look again")
+
+    aws.ssm.documents["register-lanes"] = refuse
+    assert hook() == ["m0", "m1"]
+    assert aws.dynamodb.items == {}
+
+
+def test_the_recipe_is_started_once(aws: Aws, recipe: Head) -> None:
+    dataset(aws, "d")
+    dataset(aws, "young", "arriving")
+    hook()
+    hook()
+    assert recipe.started == ["d"]
+    assert aws.record("dataset", "d")["processing_at"] == aws.clock.now
+
+
+def test_without_a_recipe_nothing_is_started(aws: Aws, head: Head) -> None:
+    head.lanes = dict(head.wanted)
+    dataset(aws, "d")
+    hook()
+    assert aws.ssm.verbs() == ["register-lanes"]
+    assert "processing_at" not in aws.record("dataset", "d")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "a;reboot", "$(reboot)", "../etc", "-rf", ".hidden", "a'b", "a\n", "ä", "a" * 101, "{{ x }}"]
+)
+def test_weird_names_never_reach_a_command(aws: Aws, recipe: Head, name: str) -> None:
+    dataset(aws, name)
+    dataset(aws, "good-1.2_x")
+    assert hook() == []
+    assert recipe.started == ["good-1.2_x"]
+    assert all(name not in parameters.values() for _, parameters in aws.ssm.sent)
+    assert "processing_at" in aws.record("dataset", name)
+
+
+def test_a_dataset_that_cannot_be_started_yet_does_not_hold_up_the_others(aws: Aws, recipe: Head) -> None:
+    recipe.not_imported_yet = {"a"}
+    dataset(aws, "a")
+    dataset(aws, "b")
+    assert hook() == ["m0", "m1"]
+    assert recipe.started == ["b"]
+    recipe.not_imported_yet = set()
+    assert hook() == []
+    assert recipe.started == ["b", "a"]
+
+
+def test_a_head_node_that_stops_meanwhile_leaves_the_rest_for_later(aws: Aws, recipe: Head) -> None:
+    dataset(aws, "a")
+    dataset(aws, "b")
+    start = recipe.start_processing
+
+    def start_and_stop(parameters: Mapping[str, str]) -> dict[str, Any]:
+        aws.ec2.state = "stopping"
+        return start(parameters)
+
+    aws.ssm.documents["start-processing"] = start_and_stop
+    assert hook() == []
+    assert recipe.started == ["a"]
+
+
+def test_the_fingerprint_is_that_of_the_parameters_text(aws: Aws) -> None:
+    fingerprint, lanes = converge.world().manifest()
+    assert fingerprint == hashlib.sha256(aws.ssm.parameters["/cryo/lanes"].encode()).hexdigest()
+    assert [lane.name for lane in lanes] == ["cpu", "gpu4", "live"]

@@ -1,0 +1,164 @@
+"""The app: its flags, how its stacks hold together, and what linters say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aws_cdk
+import pytest
+from aws_cdk.cx_api import CloudAssembly
+
+from cdk_cryoem_stacks.app import make_app
+from cdk_cryoem_stacks.config import Config
+from cdk_cryoem_stacks.flags import FLAGS, SERVICE_TOKEN_CONTEXT
+
+TOKEN = "arn:aws:lambda:us-east-1:111122223333:function:provider"
+Templates = dict[str, dict[str, Any]]
+# Ours differ from what aws-cdk-lib recommends in one: a weak reference makes CloudFormation plan replacements.
+OWN_CHOICES = {"@aws-cdk/core:defaultCrossStackReferences": "strong"}
+
+
+def of_type(templates: Templates, kind: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: resource
+        for template in templates.values()
+        for name, resource in template["Resources"].items()
+        if resource["Type"] == kind
+    }
+
+
+@pytest.fixture(scope="module")
+def recommended() -> dict[str, object]:
+    (library,) = (Path(str(aws_cdk.__file__)).parent / "_jsii").glob("aws-cdk-lib@*.jsii.tgz")
+    with tarfile.open(library) as archive:
+        member = archive.extractfile("package/recommended-feature-flags.json")
+        assert member is not None
+        flags = json.load(member)
+    assert isinstance(flags, dict)
+    return flags
+
+
+def test_the_flags_are_those_of_cdk_json(root: Path) -> None:
+    settings = json.loads((root / "cdk.json").read_text())
+    assert settings["context"] == dict(FLAGS)
+    assert settings["app"] == "python app.py"
+
+
+def test_every_recommended_flag_is_set_as_recommended_but_for_our_choices(recommended: dict[str, object]) -> None:
+    assert len(recommended) > 60
+    assert {name: FLAGS.get(name) for name in recommended} == recommended | OWN_CHOICES
+
+
+def test_the_app_has_the_flags_without_cdk_json() -> None:
+    app = make_app()
+    assert {name: app.node.try_get_context(name) for name in FLAGS} == dict(FLAGS)
+
+
+def test_references_between_stacks_are_strong(templates: Templates) -> None:
+    text = {stack: json.dumps(template) for stack, template in templates.items()}
+    assert not [stack for stack, body in text.items() if "Fn::GetStackOutput" in body]
+    importing = [stack for stack, body in text.items() if "Fn::ImportValue" in body]
+    assert sorted(importing) == ["cluster", "hooks", "ingest", "storage"]
+
+
+def test_every_imported_value_is_exported(templates: Templates) -> None:
+    exported = {
+        output["Export"]["Name"]
+        for template in templates.values()
+        for output in template.get("Outputs", {}).values()
+        if "Export" in output
+    }
+    imported: set[str] = set()
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict):
+            if "Fn::ImportValue" in value:
+                imported.add(value["Fn::ImportValue"])
+            for inner in value.values():
+                look(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                look(inner)
+
+    look(templates)
+    assert imported
+    assert imported <= exported
+
+
+def test_only_the_storage_is_protected_from_termination_and_the_order_is_that_of_lifecycles(
+    assembly: CloudAssembly,
+) -> None:
+    protected = {stack.stack_name: stack.termination_protection for stack in assembly.stacks}
+    assert [name for name, yes in protected.items() if yes] == ["cryoem-storage"]
+    order = [name.removeprefix("cryoem-") for name in protected]
+    assert order.index("network") < order.index("storage") < order.index("cluster") < order.index("hooks")
+    cluster = assembly.get_stack_by_name("cryoem-cluster")
+    needs = {dependency.id for dependency in cluster.dependencies}
+    assert {"cryoem-network", "cryoem-storage"} <= needs
+
+
+def test_everything_carries_the_systems_name(templates: Templates, assembly: CloudAssembly) -> None:
+    for bucket in of_type(templates, "AWS::S3::Bucket").values():
+        assert {"Key": "cryoem:system", "Value": "cryoem"} in bucket["Properties"]["Tags"]
+    assert of_type(templates, "AWS::S3::Bucket")
+
+
+def test_the_cluster_is_not_called_like_a_stack(templates: Templates, assembly: CloudAssembly) -> None:
+    (cluster,) = of_type(templates, "Custom::PclusterCluster").values()
+    assert cluster["Properties"]["ClusterName"] == "cryoem"
+    assert "cryoem" not in [stack.stack_name for stack in assembly.stacks]
+
+
+def test_by_default_the_provider_is_parallelclusters_own(templates: Templates) -> None:
+    assert len(of_type(templates, "AWS::CloudFormation::Stack")) == 1
+
+
+def test_a_service_token_in_the_context_replaces_the_provider(
+    default_config: Config, synthesise: Callable[..., Templates], tmp_path: Path
+) -> None:
+    app = make_app(outdir=str(tmp_path))
+    app.node.set_context(SERVICE_TOKEN_CONTEXT, TOKEN)
+    made = synthesise(default_config, app=app)
+    assert of_type(made, "AWS::CloudFormation::Stack") == {}
+    (cluster,) = of_type(made, "Custom::PclusterCluster").values()
+    assert cluster["Properties"]["ServiceToken"] == TOKEN
+
+
+def test_two_systems_fit_in_one_account_without_a_name_in_common(
+    default_config: Config, synthesise: Callable[..., Templates], templates: Templates
+) -> None:
+    other = synthesise(default_config.model_copy(update={"name": "second"}))
+
+    def physical(made: Templates) -> set[str]:
+        names = [
+            json.dumps(r["Properties"]["ManagedPolicyName"]) for r in of_type(made, "AWS::IAM::ManagedPolicy").values()
+        ]
+        exports = [o["Export"]["Name"] for t in made.values() for o in t.get("Outputs", {}).values() if "Export" in o]
+        return {*names, *exports}
+
+    assert len(physical(other)) == len(physical(templates)) > 5
+    assert not physical(other) & physical(templates)
+
+
+def test_a_system_without_microscopes_and_budget_is_a_system(synthesise: Callable[..., Templates]) -> None:
+    made = synthesise(Config(name="bare"))
+    assert list(made["ingest"]["Resources"]) == ["Nothing"], "CloudFormation refuses a stack without resources"
+    assert of_type(made, "AWS::DataSync::Task") == {}
+    assert of_type(made, "AWS::Budgets::Budget") == {}
+
+
+def test_cfn_lint_has_nothing_to_say(assembly: CloudAssembly) -> None:
+    # W3005 (a dependency that a reference implies already) comes from aws-cdk-lib itself.
+    files = sorted(str(path) for path in Path(assembly.directory).glob("*.template.json"))
+    assert len(files) == 5
+    ran = subprocess.run(
+        [sys.executable, "-c", "import cfnlint.runner as r; r.main()", "--ignore-checks", "W3005", "--", *files],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
