@@ -19,7 +19,8 @@ from constructs import Construct
 
 from ._assets import NOT_SHIPPED, lambda_root
 
-_TIMEOUT = Duration.seconds(120)
+# A sweep asks the head node several things, each of which may take a minute and a half.
+_TIMEOUT = Duration.minutes(10)
 _BATCH_SIZE = 100
 
 
@@ -79,7 +80,7 @@ class HookFunction(Construct):
                 "Queue",
                 enforce_ssl=True,
                 encryption=sqs.QueueEncryption.SQS_MANAGED,
-                # Six times the function's timeout, as the Lambda developer guide asks for.
+                # Six times the function's timeout, as the Lambda developer guide asks for; what fails is shown again sooner.
                 visibility_timeout=Duration.seconds(6 * int(_TIMEOUT.to_seconds())),
                 dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letter_queue, max_receive_count=8),
             )

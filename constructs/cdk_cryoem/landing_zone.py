@@ -18,24 +18,30 @@ DATASETS_PREFIX = "datasets/"
 _LOGS_BY_POLICY = "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy"
 _DELETIONS = ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:DeleteBucket")
 # Each of these lets somebody else, or time, delete versions.
-_PROTECTIONS = ("s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:DeleteBucketPolicy")
+_PROTECTIONS = (
+    "s3:PutBucketVersioning",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutBucketPolicy",
+    "s3:DeleteBucketPolicy",
+)
 
 
 class LandingZone(Construct):
     """A landing bucket for movies, a results bucket and a bucket for their access logs, under one customer managed key.
 
     The landing bucket is versioned, private, TLS-only, sends its events to EventBridge, and its policy denies deletion,
-    and switching off what protects against it, to everyone but one named break-glass role. All buckets and the key
-    are retained when the stack goes.
+    and switching off what protects against it, to everyone but one named break-glass role. Buckets, their policies, the
+    key and the role are retained when the stack goes.
 
-    key: your own key (default: a new one, rotated yearly; 1 USD a month).
-    break_glass_role: who may delete (default: a new role that nobody can assume until its trust policy is changed,
-        so that every deletion leaves a trace in CloudTrail).
+    key: your own key (default: a new one, rotated yearly, which FSx may use; 1 USD a month). With your own, let FSx's
+        service-linked roles use it, as `_let_fsx_use` does.
+    break_glass_role: who may delete (default: a new role, to be assumed with MFA by those whose own policies let them;
+        it has no permissions until somebody attaches a policy to it for the occasion).
     deployment_role: who may change versioning and lifecycle, at a deployment (default: CloudFormation's role of the
         CDK bootstrap; give yours when you deploy with another).
     landing_bucket, results_bucket, access_logs_bucket: your own instead of new ones; the landing zone then adds
         nothing to them, so switch EventBridge on yourself.
-    infrequent_access_after: movies not read move to Intelligent-Tiering after this (default: at once).
+    infrequent_access_after: when objects move to Intelligent-Tiering, which then follows their use (default: at once).
     noncurrent_expiration: how long a replaced version of a movie is kept (default 90 days).
 
     Costs: S3 Standard/Intelligent-Tiering 0.023 USD per GB and month (us-east-1), and the key.
@@ -63,25 +69,61 @@ class LandingZone(Construct):
         # Whatever flags the app has: log delivery by an access control list is refused by a bucket without such lists.
         self.node.set_context(_LOGS_BY_POLICY, True)
 
-        self.key: kms.IKey = key or kms.Key(
-            self,
-            "Key",
-            description="cryo-EM movies and results",
-            enable_key_rotation=True,
-            removal_policy=RemovalPolicy.RETAIN,
-        )
-        self.break_glass_role: iam.IRole = break_glass_role or iam.Role(
-            self,
-            "BreakGlassRole",
-            assumed_by=iam.AccountRootPrincipal().with_conditions({"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
-            description="The only identity that may delete movies; needs MFA and a policy attached on purpose",
-        )
+        self.key: kms.IKey = key or self._key()
+        self.break_glass_role: iam.IRole = break_glass_role or self._break_glass_role()
         self._deployment_role_arn: str = (
             deployment_role.role_arn if deployment_role is not None else self._bootstrapped_role_arn()
         )
         self.access_logs_bucket: s3.IBucket = access_logs_bucket or self._access_logs_bucket()
         self.landing_bucket: s3.IBucket = landing_bucket or self._bucket("Landing", tiering, noncurrent, movies=True)
         self.results_bucket: s3.IBucket = results_bucket or self._bucket("Results", tiering, noncurrent, movies=False)
+
+    def _key(self) -> kms.Key:
+        key = kms.Key(
+            self,
+            "Key",
+            description="cryo-EM movies and results",
+            enable_key_rotation=True,
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        self._let_fsx_use(key)
+        return key
+
+    def _let_fsx_use(self, key: kms.Key) -> None:
+        """A data repository association reads and writes under a service-linked role made for each file system.
+
+        The role is not there yet when the key is made, so the statement goes by its name (FSx for Lustre user guide,
+        "Working with server-side encrypted Amazon S3 buckets").
+        """
+        stack = Stack.of(self)
+        role = "aws-service-role/s3.data-source.lustre.fsx.*/AWSServiceRoleForFSxS3Access_*"
+        key.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="FsxImportsAndExports",
+                principals=[iam.AnyPrincipal()],
+                actions=["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"],
+                resources=["*"],
+                conditions={
+                    "StringEquals": {"kms:CallerAccount": stack.account},
+                    "ArnLike": {
+                        "aws:PrincipalArn": stack.format_arn(
+                            service="iam", region="", resource="role", resource_name=role
+                        )
+                    },
+                },
+            )
+        )
+
+    def _break_glass_role(self) -> iam.Role:
+        role = iam.Role(
+            self,
+            "BreakGlassRole",
+            assumed_by=iam.AccountRootPrincipal().with_conditions({"Bool": {"aws:MultiFactorAuthPresent": "true"}}),
+            description="The only identity that may delete movies; needs MFA and a policy attached on purpose",
+        )
+        # Without it a bucket that is kept would have a policy that nobody meets.
+        role.apply_removal_policy(RemovalPolicy.RETAIN)
+        return role
 
     def _access_logs_bucket(self) -> s3.Bucket:
         return s3.Bucket(
@@ -130,6 +172,8 @@ class LandingZone(Construct):
                 event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
             )
             self._deny_deletion(bucket)
+        if bucket.policy is not None:
+            bucket.policy.apply_removal_policy(RemovalPolicy.RETAIN)
         return bucket
 
     def _deny_deletion(self, bucket: s3.Bucket) -> None:
@@ -163,7 +207,9 @@ class LandingZone(Construct):
 
     def grant_read_movies(self, grantee: iam.IGrantable, *, dataset: str = "*") -> iam.Grant:
         """Let grantee read the movies of one dataset (default: of all)."""
-        return self.landing_bucket.grant_read(grantee, f"{DATASETS_PREFIX}{dataset}/*" if dataset != "*" else None)
+        return self.landing_bucket.grant_read(
+            grantee, f"{DATASETS_PREFIX}{dataset}/*" if dataset != "*" else f"{DATASETS_PREFIX}*"
+        )
 
     def grant_read_results(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let grantee read the results."""

@@ -34,7 +34,7 @@ class CryoEmPlatform(Construct):
 
     vpc: yours. subnet: the private subnet of cluster and file system (default: the first private one).
     lanes: default cpu, gpu1, gpu4, gpu8 and live. microscopes: by name.
-    landing_zone, file_system, engine: made elsewhere, instead of new ones.
+    landing_zone, file_system, engine: made elsewhere, instead of new ones. An engine brings its file system with it.
     file_system_capacity: default 2400 GiB. provider_service_token: a ParallelCluster provider you already have.
 
     Costs and IAM: those of the parts, see their docstrings.
@@ -76,25 +76,28 @@ class CryoEmPlatform(Construct):
             )
             for name, microscope in (microscopes or {}).items()
         }
-        self.file_system: ILustreStore = file_system or LustreStore(
-            self,
-            "FileSystem",
-            vpc=vpc,
-            subnet=subnet,
-            landing_bucket=self.landing_zone.landing_bucket,
-            results_bucket=self.landing_zone.results_bucket,
-            capacity=file_system_capacity,
-            key=self.landing_zone.key,
-        )
-        self.engine: Engine = engine or ParallelCluster(
-            self,
-            "Cluster",
-            vpc=vpc,
-            subnet=subnet,
-            lanes=default_lanes() if lanes is None else lanes,
-            file_system=self.file_system,
-            provider_service_token=provider_service_token,
-        )
+        self.file_system: ILustreStore | None = file_system
+        if engine is None:
+            self.file_system = file_system or LustreStore(
+                self,
+                "FileSystem",
+                vpc=vpc,
+                subnet=subnet,
+                landing_bucket=self.landing_zone.landing_bucket,
+                results_bucket=self.landing_zone.results_bucket,
+                capacity=file_system_capacity,
+                key=self.landing_zone.key,
+            )
+            engine = ParallelCluster(
+                self,
+                "Cluster",
+                vpc=vpc,
+                subnet=subnet,
+                lanes=default_lanes() if lanes is None else lanes,
+                file_system=self.file_system,
+                provider_service_token=provider_service_token,
+            )
+        self.engine: Engine = engine
         self.hooks: LaneHooks = LaneHooks(
             self,
             "Hooks",

@@ -227,8 +227,19 @@ def converge_head_node(w: World, status: nodes.Status | None) -> None:
 
 
 def arriving(w: World) -> list[str]:
-    """Datasets that have not landed yet."""
+    """Datasets that are known and have not landed yet."""
     return [item["sk"] for item in w.records.datasets() if item["state"] == "arriving"]
+
+
+def not_landed(w: World) -> list[str]:
+    """Datasets that S3 has and that have not landed, also those of which every event was lost."""
+    landed = {item["sk"] for item in w.records.datasets() if item["state"] == "landed"}
+    pages = w.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=w.settings.landing_bucket, Prefix=datasets.DATASETS_PREFIX, Delimiter="/"
+    )
+    found = [prefix["Prefix"] for page in pages for prefix in page.get("CommonPrefixes", [])]
+    names = [prefix.removeprefix(datasets.DATASETS_PREFIX).removesuffix("/") for prefix in found]
+    return [name for name in names if name and name not in landed]
 
 
 def _wake(w: World) -> None:

@@ -29,6 +29,7 @@ class Status:
     running: Mapping[str, int]
     nodes: tuple[Node, ...]
     logins: int
+    recipes: int
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Status:
@@ -39,6 +40,7 @@ class Status:
             running={str(lane): int(n) for lane, n in document["running"].items()},
             nodes=tuple(Node(**node) for node in document["nodes"]),
             logins=int(document["logins"]),
+            recipes=int(document["recipes"]),
         )
 
 
@@ -68,6 +70,7 @@ def head_node_may_stop(
         and not any(status.running.values())
         and not status.nodes
         and not status.logins
+        and not status.recipes
         and not datasets_arriving
         and now - last_activity >= after_minutes * 60
     )

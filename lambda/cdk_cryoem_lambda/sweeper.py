@@ -7,12 +7,12 @@ from typing import Any
 
 from .converge import (
     announce_landed,
-    arriving,
     converge_datasets,
     converge_head_node,
     converge_lanes,
     converge_nodes,
     converge_processing,
+    not_landed,
     wake_for_processing,
     world,
 )
@@ -32,7 +32,7 @@ def handler(event: object, context: object) -> dict[str, Any]:
             failed.append(name)
             return None
 
-    sweep("datasets", lambda: converge_datasets(w, arriving(w)))
+    sweep("datasets", lambda: converge_datasets(w, not_landed(w)))
     sweep("announcements", lambda: announce_landed(w))
     sweep("waking", lambda: wake_for_processing(w))
     sweep("lanes", lambda: converge_lanes(w))

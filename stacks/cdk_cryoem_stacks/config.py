@@ -212,7 +212,7 @@ class BudgetConfig(_Section):
     """A monthly budget that writes to people."""
 
     monthly_usd: float = Field(description="Limit in USD, above 0")
-    emails: list[str] = Field(description="Who is told, 1 to 10 addresses")
+    emails: list[str] = Field(description="Who is told of the budget and of alarms, 1 to 10 addresses")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from cdk_cryoem import Engine, LaneHooks, MonthlyBudget
@@ -44,6 +45,8 @@ class HooksStack(Stack):
             self.budget = MonthlyBudget(
                 self, "Budget", limit_usd=config.budget.monthly_usd, emails=config.budget.emails
             )
+            for address in config.budget.emails:
+                self.hooks.alarm_topic.add_subscription(subscriptions.EmailSubscription(address))
         CfnOutput(self, "RecordsTable", value=self.hooks.records.table_name)
         CfnOutput(self, "AlarmTopic", value=self.hooks.alarm_topic.topic_arn)
         CfnOutput(self, "Sweeper", value=self.hooks.sweeper.function.function_name)

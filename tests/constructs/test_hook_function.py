@@ -38,7 +38,7 @@ def test_the_function_runs_the_named_handler(made: Made) -> None:
             "Handler": "cdk_cryoem_lambda.node_hook.handler",
             "Runtime": "python3.14",
             "Architectures": ["arm64"],
-            "Timeout": 120,
+            "Timeout": 600,
             "LoggingConfig": {"LogFormat": "JSON", "LogGroup": Match.any_value()},
             "Environment": {"Variables": {"CLUSTER": "c", "QUEUE_URL": Match.any_value()}},
         },
@@ -55,7 +55,7 @@ def test_a_hint_is_tried_eight_times_and_then_kept_for_two_weeks(made: Made) -> 
     template.has_resource_properties(
         "AWS::SQS::Queue",
         {
-            "VisibilityTimeout": 720,
+            "VisibilityTimeout": 3600,
             "RedrivePolicy": {
                 "maxReceiveCount": 8,
                 "deadLetterTargetArn": stack.resolve(built.dead_letter_queue.queue_arn),

@@ -17,7 +17,12 @@ from cdk_cryoem import CryoEmError, LandingZone
 
 Statements = list[dict[str, Any]]
 DELETIONS = {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:DeleteBucket"}
-PROTECTIONS = {"s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:DeleteBucketPolicy"}
+PROTECTIONS = {
+    "s3:PutBucketVersioning",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutBucketPolicy",
+    "s3:DeleteBucketPolicy",
+}
 
 
 def statements(template: Template, stack: Stack, bucket: s3.IBucket) -> Statements:
@@ -279,3 +284,26 @@ def test_grants_reach_one_dataset_or_all_and_only_read(stack: Stack) -> None:
         actions
     )
     assert zone.dataset_prefix("em-1") == "datasets/em-1/"
+
+
+def test_fsx_may_use_the_new_key_under_its_own_roles_of_this_account_only() -> None:
+    stack = Stack(App(analytics_reporting=False), "Fsx")
+    LandingZone(stack, "Zone")
+    (key,) = Template.from_stack(stack).find_resources("AWS::KMS::Key").values()
+    (statement,) = [s for s in key["Properties"]["KeyPolicy"]["Statement"] if s.get("Sid") == "FsxImportsAndExports"]
+    assert statement["Condition"]["StringEquals"] == {"kms:CallerAccount": {"Ref": "AWS::AccountId"}}
+    assert "AWSServiceRoleForFSxS3Access_*" in str(statement["Condition"]["ArnLike"])
+    assert "kms:ScheduleKeyDeletion" not in statement["Action"]
+
+
+def test_the_protection_of_a_kept_bucket_is_kept_with_it() -> None:
+    stack = Stack(App(analytics_reporting=False), "Kept")
+    zone = LandingZone(stack, "Zone")
+    template = Template.from_stack(stack)
+    for kind, resource in (("AWS::S3::BucketPolicy", zone.landing_bucket), ("AWS::IAM::Role", zone.break_glass_role)):
+        assert resource is not None
+        kept = [
+            found["DeletionPolicy"] for found in template.find_resources(kind).values() if "DeletionPolicy" in found
+        ]
+        assert kept
+        assert set(kept) == {"Retain"}, kind

@@ -233,8 +233,8 @@ def call(shipment: Shipment, program: str, *arguments: str, **environment: str) 
 
 def test_an_installed_slurm_status_answers(installed: Shipment) -> None:
     answer = json.loads(call(installed, "slurm-status").stdout)
-    assert {name: answer[name] for name in ("pending", "running", "nodes", "logins")} == {
-        "pending": {}, "running": {}, "nodes": [], "logins": 0,
+    assert {name: answer[name] for name in ("pending", "running", "nodes", "logins", "recipes")} == {
+        "pending": {}, "running": {}, "nodes": [], "logins": 0, "recipes": 0,
     }  # fmt: skip
 
 

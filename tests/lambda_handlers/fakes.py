@@ -55,8 +55,13 @@ class S3:
         assert call == "list_objects_v2"
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[dict[str, Any]]:
+    def paginate(self, *, Bucket: str, Prefix: str, Delimiter: str = "") -> Iterator[dict[str, Any]]:
         assert Bucket == "landing"
+        if Delimiter:
+            below = (key.removeprefix(Prefix) for key in self.objects if key.startswith(Prefix))
+            folders = sorted({rest.split(Delimiter)[0] for rest in below if Delimiter in rest})
+            yield {"CommonPrefixes": [{"Prefix": f"{Prefix}{folder}{Delimiter}"} for folder in folders]}
+            return
         found = [
             {"Key": key, "Size": size, "LastModified": datetime.fromtimestamp(at, UTC)}
             for key, (size, at) in sorted(self.objects.items())

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -135,7 +136,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         " BootTime=2026-03-02T10:04:00 LastBusyTime=2026-03-02T11:00:00\n"
         "NodeName=cpu-dy-c6i-1 State=IDLE+CLOUD+POWERING_UP Partitions= BootTime=None LastBusyTime=Unknown\n"
     )
-    monkeypatch.setattr(settings, "load", lambda: None)
+    monkeypatch.setattr(settings, "load", lambda: SimpleNamespace(projects=Path("/nowhere")))
     monkeypatch.setattr(slurm, "run", lambda *command: text if "scontrol" in command else "gpu4\n")
     slurm_status.main()
     document: dict[str, Any] = json.loads(capsys.readouterr().out)

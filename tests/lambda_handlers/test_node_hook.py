@@ -33,6 +33,7 @@ class Head:
             "running": {},
             "nodes": self.nodes,
             "logins": 0,
+            "recipes": 0,
         }
 
     def power_down(self, parameters: Mapping[str, str]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ statuses = st.builds(
     running=st.dictionaries(lane_names, st.integers(0, 3)),
     nodes=st.lists(nodes, max_size=6).map(tuple),
     logins=st.integers(0, 2),
+    recipes=st.integers(0, 1),
 )
 
 
@@ -40,7 +41,7 @@ def node(name: str = "n1", *, lane: str = "gpu4", state: str = "idle", idle_minu
 
 
 def status(*found: Node, pending: dict[str, int] | None = None, running: dict[str, int] | None = None) -> Status:
-    return Status(now=NOW, pending=pending or {}, running=running or {}, nodes=found, logins=0)
+    return Status(now=NOW, pending=pending or {}, running=running or {}, nodes=found, logins=0, recipes=0)
 
 
 def test_parse_takes_what_slurm_status_prints() -> None:
@@ -50,6 +51,7 @@ def test_parse_takes_what_slurm_status_prints() -> None:
         "running": {},
         "nodes": [{"name": "n1", "lane": "gpu4", "state": "idle", "epoch": "a_b", "idle_since": 4.0}],
         "logins": 1,
+        "recipes": 1,
     }
     assert Status.parse(printed) == Status(
         now=5.0,
@@ -57,6 +59,7 @@ def test_parse_takes_what_slurm_status_prints() -> None:
         running={},
         nodes=(Node(name="n1", lane="gpu4", state="idle", epoch="a_b", idle_since=4.0),),
         logins=1,
+        recipes=1,
     )
 
 
@@ -118,5 +121,9 @@ def test_head_node_never_stops_unless_told_so(after: int) -> None:
 @given(found=statuses, arriving=st.integers(0, 2), quiet=st.floats(0, 7200))
 def test_head_node_stops_only_when_nobody_would_miss_it(found: Status, arriving: int, quiet: float) -> None:
     may = head_node_may_stop(found, after_minutes=30, datasets_arriving=arriving, last_activity=NOW - quiet, now=NOW)
-    in_use = any(itertools.chain(found.pending.values(), found.running.values(), [found.logins, arriving, found.nodes]))
+    in_use = any(
+        itertools.chain(
+            found.pending.values(), found.running.values(), [found.logins, found.recipes, arriving, found.nodes]
+        )
+    )
     assert may is (not in_use and NOW - (NOW - quiet) >= 1800)

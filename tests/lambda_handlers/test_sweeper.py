@@ -8,7 +8,7 @@ from fakes import Aws, CommandError, batch, object_created
 
 from cdk_cryoem_lambda import converge, dataset_hook, sweeper
 
-STATUS: dict[str, Any] = {"pending": {}, "running": {}, "nodes": [], "logins": 0}
+STATUS: dict[str, Any] = {"pending": {}, "running": {}, "nodes": [], "logins": 0, "recipes": 0}
 
 
 def fail(parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def test_an_idle_head_node_is_not_stopped_unless_configured(aws: Aws, status: di
 
 @pytest.mark.parametrize(
     "busy",
-    [{"pending": {"gpu4": 1}}, {"running": {"cpu": 1}}, {"logins": 1}],
+    [{"pending": {"gpu4": 1}}, {"running": {"cpu": 1}}, {"logins": 1}, {"recipes": 1}],
 )
 def test_a_head_node_in_use_is_not_stopped(aws: Aws, sleepy: dict[str, Any], busy: dict[str, Any]) -> None:
     sleepy |= busy
@@ -196,3 +196,9 @@ def test_when_slurm_does_not_answer_the_head_node_is_not_stopped(aws: Aws, sleep
     with pytest.raises(RuntimeError, match="nodes and head node"):
         sweeper.handler({}, None)
     assert aws.ec2.calls == []
+
+
+def test_a_dataset_whose_every_event_was_lost_is_found_in_s3(aws: Aws, status: dict[str, Any]) -> None:
+    aws.s3.put("datasets/forgotten/a.mrc", at=aws.clock.now - 4000)
+    sweep()
+    assert [event["Detail"]["dataset"] for event in aws.events.taken] == ["forgotten"]

@@ -58,11 +58,12 @@ def tres_of(job_id: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         print(f"job-completion: no details of job {job_id}: {error}", file=sys.stderr)
         return ""
-    found = re.search(r"\s(?:Alloc)?TRES=(\S+)", shown)
-    tres = found[1] if found and found[1] != "(null)" else ""
-    gpus = re.search(r"\sJOB_GRES=\S*?gpu(?::[a-z0-9_.-]+)?:(\d+)", shown)
+    # The last of each: the line begins with the job's name, in which a user may write what they like.
+    found = re.findall(r"\s(?:Alloc)?TRES=(\S+)", shown)
+    tres = found[-1] if found and found[-1] != "(null)" else ""
+    gpus = re.findall(r"\sJOB_GRES=\S*?gpu(?::[A-Za-z0-9_.-]+)?:(\d+)", shown)
     # Without an accounting database Slurm leaves GPUs out of TRES; the detailed view has them.
-    return f"{tres},gres/gpu={gpus[1]}" if tres and gpus and "gres/gpu" not in tres else tres
+    return f"{tres},gres/gpu={gpus[-1]}" if tres and gpus and "gres/gpu" not in tres else tres
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""slurm-status: queues, nodes that are paid for, and logins, as one JSON document."""
+"""slurm-status: queues, nodes that are paid for, logins and running recipes, as one JSON document."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import subprocess
 import time
 
-from . import settings, slurm
+from . import settings, slurm, start_processing
 
 
 def main() -> None:
     """Print it."""
-    settings.load()
+    here = settings.load()
     who = subprocess.run(["who"], capture_output=True, text=True, check=False).stdout
     document = {
         "now": time.time(),
@@ -29,6 +29,7 @@ def main() -> None:
             if node.powered_up
         ],
         "logins": len(who.splitlines()),
+        "recipes": start_processing.running(here.projects),
     }
     print(json.dumps(document, separators=(",", ":")))
 

@@ -19,7 +19,8 @@ from typing import List
 from . import settings
 
 _TEMPORARY_FAILURE = 75
-_RUN = 'flock --nonblock "$1" "$2" "$3" "$4" && touch "$5"'
+# With some patience: slurm-status takes the lock for a moment, to see whether somebody has it.
+_RUN = 'flock --timeout 2 "$1" "$2" "$3" "$4" && touch "$5"'
 
 
 def state_of(lock: Path, done: Path) -> str:
@@ -32,6 +33,12 @@ def state_of(lock: Path, done: Path) -> str:
         except BlockingIOError:
             return "running"
     return "waiting"
+
+
+def running(projects: Path) -> int:
+    """How many recipes run on this head node."""
+    locks = projects.glob("*/.processing/*.lock")
+    return sum(state_of(lock, lock.with_suffix(".done")) == "running" for lock in locks)
 
 
 def main() -> None:
