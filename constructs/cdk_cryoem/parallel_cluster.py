@@ -101,7 +101,7 @@ class ParallelCluster(Construct):
             ),
         )
         self.scripts: s3_assets.Asset = s3_assets.Asset(
-            self, "Scripts", path=str(head_node_root()), exclude=[*NOT_SHIPPED, "trampoline.sh"]
+            self, "Scripts", path=str(head_node_root()), exclude=NOT_SHIPPED
         )
         self.trampoline: s3_assets.Asset = s3_assets.Asset(
             self, "Trampoline", path=str(head_node_root() / "trampoline.sh")

@@ -13,6 +13,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+_BIN = '"${CRYOEM_HOME:-/opt/cryoem}/bin/"'
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """Datasets and recipes that may be named in a command."""
 _NODES_PATTERN = "^[a-z0-9-]+=[A-Za-z0-9:_.-]+(,[a-z0-9-]+=[A-Za-z0-9:_.-]+){0,99}$"
@@ -50,12 +51,14 @@ class HeadNodeDocuments(Construct):
         )
         self.register_lanes: ssm.CfnDocument = self._document(
             "RegisterLanes",
-            "Give cryoSPARC and RELION the lanes of the manifest, or show which they have",
+            "Install new programs if there are any; then give cryoSPARC and RELION the lanes of the manifest, or show them",
             "register-lanes '{{ Mode }}' --manifest-sha256 '{{ ManifestSha256 }}'",
             {
                 "Mode": _Parameter(description="show or converge", pattern="^(show|converge)$", default="show"),
                 "ManifestSha256": _Parameter(description="The manifest that was decided on", pattern=_FENCE_PATTERN),
             },
+            first=f"{_BIN}refresh-programs >&2 || echo 'going on with the programs that are installed' >&2",
+            timeout_seconds=600,
         )
         self.start_processing: ssm.CfnDocument = self._document(
             "StartProcessing",
@@ -68,7 +71,14 @@ class HeadNodeDocuments(Construct):
         )
 
     def _document(
-        self, id: str, description: str, command: str, parameters: Mapping[str, _Parameter]
+        self,
+        id: str,
+        description: str,
+        command: str,
+        parameters: Mapping[str, _Parameter],
+        *,
+        first: str | None = None,
+        timeout_seconds: int = 120,
     ) -> ssm.CfnDocument:
         content: dict[str, object] = {
             "schemaVersion": "2.2",
@@ -78,8 +88,8 @@ class HeadNodeDocuments(Construct):
                     "action": "aws:runShellScript",
                     "name": "run",
                     "inputs": {
-                        "timeoutSeconds": "120",
-                        "runCommand": [f'exec "${{CRYOEM_HOME:-/opt/cryoem}}/bin/"{command}'],
+                        "timeoutSeconds": str(timeout_seconds),
+                        "runCommand": [*([first] if first else []), f"exec {_BIN}{command}"],
                     },
                 }
             ],

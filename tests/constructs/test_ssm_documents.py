@@ -56,7 +56,7 @@ def patterns(contents: Contents) -> dict[str, re.Pattern[str]]:
 def test_there_is_one_document_for_each_verb(contents: Contents) -> None:
     commands = [content["mainSteps"][0]["inputs"]["runCommand"] for content in contents.values()]
     verbs = sorted(
-        re.sub(r'^exec "\$\{CRYOEM_HOME:-/opt/cryoem\}/bin/"([a-z-]+).*', r"\1", line) for (line,) in commands
+        re.sub(r'^exec "\$\{CRYOEM_HOME:-/opt/cryoem\}/bin/"([a-z-]+).*', r"\1", lines[-1]) for lines in commands
     )
     assert verbs == ["power-down", "register-lanes", "slurm-status", "start-processing"]
 
@@ -74,7 +74,7 @@ def test_every_parameter_has_an_anchored_pattern(contents: Contents) -> None:
 
 def test_commands_use_exactly_their_parameters_and_quote_them(contents: Contents) -> None:
     for content in contents.values():
-        (line,) = content["mainSteps"][0]["inputs"]["runCommand"]
+        line = content["mainSteps"][0]["inputs"]["runCommand"][-1]
         used = re.findall(r"'\{\{ (\w+) \}\}'", line)
         assert used == re.findall(r"\{\{ (\w+) \}\}", line), "a parameter outside of quotes"
         assert sorted(used) == sorted(content.get("parameters", {}))

@@ -35,7 +35,7 @@ class Shipment:
         (self.cloud / "aws").write_text(_AWS)
         (self.cloud / "aws").chmod(0o755)
         (self.cloud / "python3").symlink_to(Path(sys.executable).resolve())
-        shutil.copytree(content, self.content, ignore=shutil.ignore_patterns("__pycache__", "trampoline.sh"))
+        shutil.copytree(content, self.content, ignore=shutil.ignore_patterns("__pycache__"))
         self.values = {
             "scripts": "scripts.zip",
             "recipes": "none",
@@ -66,6 +66,7 @@ class Shipment:
             "CRYOEM_HOME": str(self.home),
             "CRYOEM_PYTHON": sys.executable,
             "AWS_REGION": "eu-central-1",
+            "SETUP_PARAMETER": "/cryo/setup",
             **more,
         }
         return subprocess.run(

@@ -11,6 +11,7 @@ from shipped import Shipment
 PROGRAMS = [
     "job-completion",
     "power-down",
+    "refresh-programs",
     "register-lanes",
     "send-events",
     "slurm-status",
@@ -47,6 +48,7 @@ def test_the_settings_are_names_and_places(shipment: Shipment) -> None:
         "MANIFEST_PARAMETER": "/cryo/lanes",
         "CRYOSPARC_SECRET": shipment.values["cryosparc_secret"],
         "CRYOSPARC_URL": "",
+        "SETUP_PARAMETER": "/cryo/setup",
         "CRYOSPARC_WORKER": "/cryosparc/cryosparc_worker/bin/cryosparcw",
         "FSX": "/mnt/fsx",
         "SCRATCH": "/scratch",
@@ -78,7 +80,9 @@ def test_configure_after_install_changes_nothing_that_was_installed(shipment: Sh
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("bootstrap: configure done\n")
     assert "send-events --stay" in done.stdout
-    assert shipment.files() == before
+    after = shipment.files()
+    assert json.loads(after.pop("etc/setup.json")[1]) == shipment.values
+    assert after == before
 
 
 def test_configure_gives_the_programs_a_python_with_their_packages(shipment: Shipment) -> None:
@@ -256,7 +260,7 @@ def test_an_installed_program_explains_itself(installed: Shipment, program: str)
 
 def test_every_program_is_a_module_of_its_name(head_node: Path) -> None:
     assert sorted(path.name for path in (head_node / "bin").iterdir()) == PROGRAMS
-    for name in set(PROGRAMS) - {"wait-for-nodes"}:
+    for name in set(PROGRAMS) - {"wait-for-nodes", "refresh-programs"}:
         module = name.replace("-", "_")
         assert (head_node / "lib" / "cryoem_head" / f"{module}.py").is_file()
         assert f"-m cryoem_head.{module} " in (head_node / "bin" / name).read_text()

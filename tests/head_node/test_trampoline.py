@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from shipped import Shipment
 
-PINNED = "428475b33043d9c0ea02fdd83bb19e6a5ddc35160f31c1ff5a62f91f41744b42"
+PINNED = "ccbf9f174b90c5863931ef538a370800292c67be1d75821b4ef5e7ab26aa3e34"
 
 
 @pytest.fixture
@@ -84,3 +84,30 @@ def test_nothing_is_left_behind(trampoline: Path, shipment: Shipment, tmp_path: 
 def test_without_its_arguments_it_does_nothing(trampoline: Path, shipment: Shipment) -> None:
     assert shipment.run(trampoline, "install").returncode != 0
     assert (shipment.calls, shipment.home.exists()) == ([], False)
+
+
+def refresh(shipment: Shipment) -> int:
+    return shipment.run(shipment.home / "bin" / "refresh-programs").returncode
+
+
+def test_a_deployment_reaches_a_head_node_that_runs(trampoline: Path, shipment: Shipment) -> None:
+    shipment.run(trampoline, "install", "/cryo/setup")
+    shipment.run(trampoline, "configure", "/cryo/setup")
+    before = shipment.files()
+    assert refresh(shipment) == 0
+    assert {name: file for name, file in shipment.files().items() if name != "refresh.lock"} == before
+    shipment.values["cluster"] = "renamed"
+    shipment.pack()
+    assert refresh(shipment) == 0
+    assert "CLUSTER=renamed\n" in (shipment.home / "etc" / "head-node.env").read_text()
+    calls = len(shipment.calls)
+    assert refresh(shipment) == 0
+    assert len(shipment.calls) == calls + 1, "nothing but the parameter is read when nothing is new"
+
+
+def test_an_address_of_cryosparc_that_somebody_wrote_survives(trampoline: Path, shipment: Shipment) -> None:
+    shipment.run(trampoline, "install", "/cryo/setup")
+    settings = shipment.home / "etc" / "head-node.env"
+    settings.write_text(settings.read_text().replace("CRYOSPARC_URL=\n", "CRYOSPARC_URL=http://10.0.0.9:61000\n"))
+    shipment.run(trampoline, "install", "/cryo/setup")
+    assert "CRYOSPARC_URL=http://10.0.0.9:61000\n" in settings.read_text()

@@ -314,3 +314,12 @@ def test_down_leaves_no_process_and_no_file(tmp_path: Path) -> None:
 
 def test_the_account_is_nobodys(twin: Twin) -> None:
     assert twin.make("sts").get_caller_identity()["Account"] == ACCOUNT
+
+
+def test_new_programs_reach_a_head_node_that_runs(twin: Twin) -> None:
+    ssm = twin.make("ssm")
+    (setup,) = [p["Name"] for p in ssm.describe_parameters()["Parameters"] if "ClusterSetup" in p["Name"]]
+    value = json.loads(ssm.get_parameter(Name=setup)["Parameter"]["Value"]) | {"deployed": "again"}
+    ssm.put_parameter(Name=setup, Value=json.dumps(value), Type="String", Overwrite=True)
+    _invoke_sweeper(twin)
+    assert json.loads((twin.places.home / "etc" / "setup.json").read_text()) == value

@@ -13,7 +13,7 @@ fi
 phase=$1 setup=$2
 home=${CRYOEM_HOME:-/opt/cryoem}
 content=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-: "${AWS_REGION:?the region}"
+: "${AWS_REGION:?the region}" "${SETUP_PARAMETER:?the SSM parameter that SETUP.json comes from}"
 
 user=
 if [[ -r /etc/parallelcluster/cfnconfig ]]; then
@@ -40,18 +40,21 @@ use_python() { # a symbolic link to a venv's python would forget the venv
 }
 
 write_settings() { # the file
-    local bus cluster manifest secret # here, because in the text below a failure would go unnoticed
+    local bus cluster manifest secret url # here, because in the text below a failure would go unnoticed
     bus=$(setting event_bus)
     cluster=$(setting cluster)
     manifest=$(setting manifest_parameter)
     secret=$(setting cryosparc_secret)
+    # Whoever installed cryoSPARC wrote its address into the settings.
+    url=${CRYOEM_CRYOSPARC_URL:-$(sed -n 's/^CRYOSPARC_URL=//p' "$home/etc/head-node.env" 2>/dev/null || true)}
     cat >"$1" <<SETTINGS
 CLUSTER=$cluster
 EVENT_BUS=$bus
 AWS_REGION=$AWS_REGION
 MANIFEST_PARAMETER=$manifest
 CRYOSPARC_SECRET=$secret
-CRYOSPARC_URL=${CRYOEM_CRYOSPARC_URL:-}
+CRYOSPARC_URL=$url
+SETUP_PARAMETER=$SETUP_PARAMETER
 CRYOSPARC_WORKER=${CRYOEM_CRYOSPARC_WORKER:-/cryosparc/cryosparc_worker/bin/cryosparcw}
 FSX=${CRYOEM_FSX:-/fsx}
 SCRATCH=${CRYOEM_SCRATCH:-/scratch}
@@ -116,6 +119,9 @@ configure)
     [[ -x $home/bin/job-completion ]] || install_programs
     install_packages
     start_sender
+    # Last: refresh-programs takes it for installed from here on.
+    cp "$setup" "$home/etc/.setup.json"
+    mv "$home/etc/.setup.json" "$home/etc/setup.json"
     ;;
 *)
     echo "bootstrap: unknown phase '$phase', expected install or configure" >&2

@@ -18,4 +18,4 @@ aws ssm get-parameter --region "$region" --name "$parameter" --query Parameter.V
 scripts=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["scripts"])' "$draft/setup.json")
 aws s3 cp --quiet --region "$region" "$scripts" "$draft/scripts.zip"
 python3 -m zipfile -e "$draft/scripts.zip" "$draft/scripts"
-AWS_REGION=$region bash "$draft/scripts/bootstrap.sh" "$phase" "$draft/setup.json"
+AWS_REGION=$region SETUP_PARAMETER=$parameter bash "$draft/scripts/bootstrap.sh" "$phase" "$draft/setup.json"
