@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aws_cdk import Acknowledgment, Stack, Validations
 from constructs import IConstruct
 
 from cdk_cryoem.landing_zone import DATASETS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
-if TYPE_CHECKING:
-    from .app import Stacks
+from .system import Stacks
 
 _NO_RESOURCES = (
     "ec2:DescribeInstances and ssm:GetCommandInvocation know no resources (AWS service authorization reference); "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from aws_cdk import App, Environment, Tags, Validations
@@ -16,17 +15,7 @@ from .hooks import HooksStack
 from .ingest import IngestStack
 from .network import NetworkStack
 from .storage import StorageStack
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stacks:
-    """The stacks of one system, one per lifecycle."""
-
-    network: NetworkStack
-    storage: StorageStack
-    ingest: IngestStack
-    cluster: ClusterStack
-    hooks: HooksStack
+from .system import Stacks
 
 
 def make_app(*, outdir: str | None = None) -> App:

@@ -20,30 +20,35 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import mrcfile  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
-Volume = npt.NDArray[np.float32]
+from .epu import (
+    BOX_PX,
+    DOSE_PER_FRAME,
+    FIRST_EXPOSURE,
+    FRAMES,
+    PIXEL_SIZE_ANGSTROM,
+    VOLTAGE_KV,
+    Exposure,
+    exposure_xml,
+    optics,
+    set_time,
+    star,
+    write_metadata,
+    write_session,
+)
 
-BOX_PX = 64
-PIXEL_SIZE_ANGSTROM = 4.0
-FRAMES = 5
-DOSE_PER_FRAME = 4.0
-"""Electrons per square angstrom and frame."""
-VOLTAGE_KV = 300.0
-SPHERICAL_ABERRATION_MM = 2.7
-AMPLITUDE_CONTRAST = 0.1
+Volume = npt.NDArray[np.float32]
 
 # Boxes of neighbours touch but never overlap: a grid cell is a box plus the jitter on both sides of it.
 _JITTER_PX = 4
@@ -53,7 +58,6 @@ _MARGIN_PX = 12
 # of the mean. Real particles are fainter; these are strong because a few hundred of them have to suffice.
 _CONTRAST = 0.045
 _MOVIES_PER_SQUARE = 8
-_FIRST_EXPOSURE = datetime(2026, 3, 17, 9, 12, 5, tzinfo=UTC)
 
 
 class RelionMissingError(RuntimeError):
@@ -82,27 +86,6 @@ class Acquisition:
     frames: int
     dose_per_frame: float
     voltage_kv: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Exposure:
-    """Where and how one movie was taken. Defocus in angstrom (positive is underfocus), angles in degrees."""
-
-    square: int
-    stem: str
-    taken: datetime
-    defocus_u: float
-    defocus_v: float
-    defocus_angle: float
-
-    @property
-    def folder(self) -> str:
-        return f"Images-Disc1/GridSquare_{self.square}/Data"
-
-    @property
-    def movie(self) -> str:
-        """Path of the movie relative to the dataset."""
-        return f"{self.folder}/{self.stem}_Fractions.mrc"
 
 
 def synthetic_volume(*, seed: int, box_px: int = BOX_PX) -> Volume:
@@ -175,7 +158,7 @@ def acquire(out: Path, *, truth: Path, movies: int = 16, particles_per_movie: in
     drifts = np.stack([_drift(rng) for _ in exposures])
     metadata = out / "Metadata"
     metadata.mkdir(parents=True)
-    _write_session(out, exposures)
+    write_session(out, exposures)
     for index, exposure in enumerate(exposures):
         micrograph = np.ones((edge, edge))
         for (x, y), projection in zip(picks[index], projections[index], strict=True):
@@ -187,14 +170,14 @@ def acquire(out: Path, *, truth: Path, movies: int = 16, particles_per_movie: in
         _write_mrc(movie, _expose(rng, micrograph, drifts[index]), volume=False)
         # EPU names the metadata of an exposure like its movie, without the suffix of the movie.
         xml = movie.with_name(f"{exposure.stem}.xml")
-        xml.write_text(_exposure_xml(exposure))
+        xml.write_text(exposure_xml(exposure))
         coords = metadata / f"{movie.stem}_coords.star"
-        coords.write_text(_star("", ("CoordinateX", "CoordinateY"), picks[index].tolist()))
+        coords.write_text(star("", ("CoordinateX", "CoordinateY"), picks[index].tolist()))
         for written in (movie, xml, coords):
-            _set_time(written, exposure.taken)
-    _write_metadata(metadata, exposures, picks=picks, angles=angles.reshape((*picks.shape[:2], 3)), drifts=drifts)
+            set_time(written, exposure.taken)
+    write_metadata(metadata, exposures, picks=picks, angles=angles.reshape((*picks.shape[:2], 3)), drifts=drifts)
     for table in ("ctf.star", "true_angles.star", "true_drift.star"):
-        _set_time(metadata / table, exposures[-1].taken)
+        set_time(metadata / table, exposures[-1].taken)
     return Acquisition(
         dataset=out.name,
         root=out,
@@ -210,9 +193,9 @@ def acquire(out: Path, *, truth: Path, movies: int = 16, particles_per_movie: in
     )
 
 
-def _plan(rng: np.random.Generator, *, movies: int) -> list[_Exposure]:
+def _plan(rng: np.random.Generator, *, movies: int) -> list[Exposure]:
     """Squares, foil holes, times and defocus of a session; moving to a new square takes three minutes."""
-    taken = _FIRST_EXPOSURE
+    taken = FIRST_EXPOSURE
     exposures = []
     square = int(rng.integers(20_000_000, 30_000_000))
     hole = square + 6000
@@ -226,7 +209,7 @@ def _plan(rng: np.random.Generator, *, movies: int) -> list[_Exposure]:
         taken += timedelta(seconds=int(rng.integers(16, 23)))
         defocus = float(rng.uniform(10_000.0, 24_000.0))
         exposures.append(
-            _Exposure(
+            Exposure(
                 square=square,
                 stem=f"FoilHole_{hole}_Data_{area}_{area + 2}_{taken:%Y%m%d_%H%M%S}",
                 taken=taken,
@@ -280,7 +263,7 @@ def _expose(
 
 
 def _project(
-    program: str, truth: Path, exposures: Sequence[_Exposure], angles: npt.NDArray[np.float64]
+    program: str, truth: Path, exposures: Sequence[Exposure], angles: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Noise-free projections by RELION, with the contrast transfer function of their exposure."""
     rows = [
@@ -290,7 +273,7 @@ def _project(
     ]
     labels = ("AngleRot", "AngleTilt", "AnglePsi", "DefocusU", "DefocusV", "DefocusAngle", "OpticsGroup")
     with tempfile.TemporaryDirectory(prefix="acquisition-") as scratch:
-        table = _optics(image=True) + _star("particles", labels, rows)
+        table = optics(image=True) + star("particles", labels, rows)
         (Path(scratch) / "angles.star").write_text(table)
         subprocess.run(
             [program, "--i", str(truth), "--ang", "angles.star", "--o", "projections", "--ctf",
@@ -299,72 +282,6 @@ def _project(
         )  # fmt: skip
         stack = mrcfile.read(Path(scratch) / "projections.mrcs")
     return np.asarray(stack, dtype=np.float64).reshape(*angles.shape[:2], BOX_PX, BOX_PX)
-
-
-def _write_metadata(
-    folder: Path,
-    exposures: Sequence[_Exposure],
-    *,
-    picks: npt.NDArray[np.int64],
-    angles: npt.NDArray[np.float64],
-    drifts: npt.NDArray[np.float64],
-) -> None:
-    """Write what is given instead of computed; names are relative to the dataset."""
-    (folder / "ctf.star").write_text(
-        _optics(image=False)
-        + _star(
-            "micrographs",
-            ("MicrographName", "OpticsGroup", "DefocusU", "DefocusV", "DefocusAngle"),
-            [(e.movie, 1, e.defocus_u, e.defocus_v, e.defocus_angle) for e in exposures],
-        )
-    )
-    (folder / "true_angles.star").write_text(
-        _star(
-            "",
-            ("MicrographName", "CoordinateX", "CoordinateY", "AngleRot", "AngleTilt", "AnglePsi"),
-            [
-                (exposure.movie, *pick, *angle)
-                for exposure, pick_group, angle_group in zip(exposures, picks.tolist(), angles.tolist(), strict=True)
-                for pick, angle in zip(pick_group, angle_group, strict=True)
-            ],
-        )
-    )
-    # Like RELION, give the shift that puts a frame back onto the first one. Adding zero turns -0.0 into 0.0.
-    corrections = -drifts + 0.0
-    (folder / "true_drift.star").write_text(
-        _star(
-            "",
-            ("MicrographName", "MicrographFrameNumber", "MicrographShiftX", "MicrographShiftY"),
-            [
-                (exposure.movie, number, *shift)
-                for exposure, drift in zip(exposures, corrections.tolist(), strict=True)
-                for number, shift in enumerate(drift, start=1)
-            ],
-        )
-    )
-
-
-def _optics(*, image: bool) -> str:
-    """The optics table of RELION 3.1: of extracted images, or of micrographs."""
-    labels = ["OpticsGroup", "OpticsGroupName", "AmplitudeContrast", "SphericalAberration", "Voltage"]
-    row: list[object] = [1, "opticsGroup1", AMPLITUDE_CONTRAST, SPHERICAL_ABERRATION_MM, VOLTAGE_KV]
-    if image:
-        labels += ["ImagePixelSize", "ImageSize", "ImageDimensionality"]
-        row += [PIXEL_SIZE_ANGSTROM, BOX_PX, 2]
-    else:
-        labels += ["MicrographOriginalPixelSize", "MicrographPixelSize"]
-        row += [PIXEL_SIZE_ANGSTROM, PIXEL_SIZE_ANGSTROM]
-    return _star("optics", labels, [row])
-
-
-def _star(block: str, labels: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """One table of a STAR file; ``labels`` without the prefix that RELION gives them."""
-    head = [
-        f"\ndata_{block}\n",
-        "loop_",
-        *(f"_rln{label} #{number}" for number, label in enumerate(labels, start=1)),
-    ]
-    return "\n".join([*head, *(" ".join(map(str, row)) for row in rows)]) + "\n\n"
 
 
 def _write_mrc(path: Path, data: npt.NDArray[np.float32] | npt.NDArray[np.int8], *, volume: bool) -> None:
@@ -377,53 +294,6 @@ def _write_mrc(path: Path, data: npt.NDArray[np.float32] | npt.NDArray[np.int8],
         mrc.voxel_size = PIXEL_SIZE_ANGSTROM
         # mrcfile signs a file with the time of writing, which would make equal datasets differ.
         mrc.header.label[0] = b"cdk-cryoem twin".ljust(80)
-
-
-def _set_time(path: Path, moment: datetime) -> None:
-    os.utime(path, (moment.timestamp(), moment.timestamp()))
-
-
-def _exposure_xml(exposure: _Exposure) -> str:
-    """What processing programs read of EPU's description of an exposure; lengths in metres, like there."""
-    dose = DOSE_PER_FRAME * FRAMES * 1e20
-    return f"""<?xml version="1.0" encoding="utf-8"?>
-<MicroscopeImage xmlns="http://schemas.datacontract.org/2004/07/Fei.SharedObjects"
-                 xmlns:a="http://schemas.microsoft.com/2003/10/Serialization/Arrays">
-  <name>{escape(exposure.stem)}</name>
-  <CustomData>
-    <a:KeyValueOfstringanyType><a:Key>AppliedDefocus</a:Key>\
-<a:Value>{-(exposure.defocus_u + exposure.defocus_v) / 2 * 1e-10:.4e}</a:Value></a:KeyValueOfstringanyType>
-    <a:KeyValueOfstringanyType><a:Key>Dose</a:Key><a:Value>{dose:.4e}</a:Value></a:KeyValueOfstringanyType>
-  </CustomData>
-  <microscopeData>
-    <acquisition><acquisitionDateTime>{exposure.taken:%Y-%m-%dT%H:%M:%SZ}</acquisitionDateTime></acquisition>
-    <gun><AccelerationVoltage>{VOLTAGE_KV * 1000:.0f}</AccelerationVoltage></gun>
-  </microscopeData>
-  <SpatialScale>
-    <pixelSize>
-      <x><numericValue>{PIXEL_SIZE_ANGSTROM * 1e-10:.3e}</numericValue></x>
-      <y><numericValue>{PIXEL_SIZE_ANGSTROM * 1e-10:.3e}</numericValue></y>
-    </pixelSize>
-  </SpatialScale>
-</MicroscopeImage>
-"""
-
-
-def _write_session(out: Path, exposures: Sequence[_Exposure]) -> None:
-    squares = "\n".join(f"    <GridSquare>{square}</GridSquare>" for square in sorted({e.square for e in exposures}))
-    session = out / "EpuSession.dm"
-    session.write_text(f"""<?xml version="1.0" encoding="utf-8"?>
-<EpuSessionXml xmlns="http://schemas.datacontract.org/2004/07/Applications.Epu.Persistence">
-  <Name>{escape(out.name)}</Name>
-  <StartDateTime>{_FIRST_EXPOSURE:%Y-%m-%dT%H:%M:%SZ}</StartDateTime>
-  <OutputFormat>mrc</OutputFormat>
-  <Fractions>{FRAMES}</Fractions>
-  <GridSquares>
-{squares}
-  </GridSquares>
-</EpuSessionXml>
-""")
-    _set_time(session, _FIRST_EXPOSURE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
