@@ -69,6 +69,8 @@ class HookFunction(Construct):
             environment=dict(environment),
             memory_size=256,
             timeout=_TIMEOUT,
+            # Of what a schedule calls: Lambda tries twice more, then leaves it here.
+            dead_letter_queue=None if with_queue else self.dead_letter_queue,
             log_group=self.log_group,
             logging_format=lambda_.LoggingFormat.JSON,
             role=self.role,
@@ -92,6 +94,8 @@ class HookFunction(Construct):
                     batch_size=_BATCH_SIZE if batching_window else 10,
                     max_batching_window=batching_window,
                     report_batch_item_failures=True,
+                    # The head node runs few commands at a time; more of us would only wait for each other.
+                    max_concurrency=2,
                 )
             )
         self.dead_letter_alarm: cloudwatch.Alarm = self.dead_letter_queue.metric_approximate_number_of_messages_visible(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduler_targets
@@ -29,7 +30,8 @@ class LaneHooks(Construct):
 
     engine: what runs Slurm. landing_bucket: where datasets arrive; it must send its events to EventBridge.
     ingest_task_arns: DataSync tasks; a run that finds nothing new says that a dataset is complete.
-    quiet_minutes: a dataset nothing was added to for so long has landed. Default 60.
+    quiet_minutes: a dataset nothing was added to for so long has landed. Default 180: with a transfer each
+        hour, an hour may pass between the last object of one and the first of the next.
     sentinel: a file of this name in a dataset says that it is complete. Default none.
     recipe: processing recipe started on a dataset that has landed. Default none.
     stop_head_node_after_minutes: the head node stops when nothing ran or arrived for so long. Default 0: never.
@@ -48,7 +50,7 @@ class LaneHooks(Construct):
         engine: Engine,
         landing_bucket: s3.IBucket,
         ingest_task_arns: Sequence[str] = (),
-        quiet_minutes: int = 60,
+        quiet_minutes: int = 180,
         sentinel: str | None = None,
         recipe: str | None = None,
         stop_head_node_after_minutes: int = 0,
@@ -59,7 +61,7 @@ class LaneHooks(Construct):
         super().__init__(scope, id)
         require(f"LaneHooks {id!r}", _timing_problems(quiet_minutes, stop_head_node_after_minutes))
         self._engine = engine
-        self.alarm_topic: sns.ITopic = alarm_topic or sns.Topic(self, "AlarmTopic", enforce_ssl=True)
+        self.alarm_topic: sns.ITopic = alarm_topic or self._alarm_topic()
         self.documents: HeadNodeDocuments = HeadNodeDocuments(self, "Documents")
         self.records: dynamodb.Table = dynamodb.Table(
             self,
@@ -118,6 +120,12 @@ class LaneHooks(Construct):
             ),
             description="Converge without waiting for events",
         )
+
+    def _alarm_topic(self) -> sns.Topic:
+        topic = sns.Topic(self, "AlarmTopic", enforce_ssl=True)
+        # A topic with a policy of its own has lost the default one, which lets CloudWatch publish.
+        topic.grant_publish(iam.ServicePrincipal("cloudwatch.amazonaws.com"))
+        return topic
 
     def _permit(self, landing_bucket: s3.IBucket, ingest_task_arns: Sequence[str]) -> None:
         engine, documents, head_node = self._engine, self.documents, self._engine.head_node_instance_id

@@ -69,11 +69,12 @@ class LustreStore(Construct):
     """An FSx for Lustre file system with an import-only path for movies and an export-only path for results.
 
     `/data` shows `datasets/` of the landing bucket (NEW and CHANGED are imported, nothing is ever exported), `/projects`
-    is exported to `projects/` of the results bucket (NEW and CHANGED). Both ends can be rebuilt from S3.
+    is exported to `projects/` of the results bucket (NEW and CHANGED). The movies of a new
+    file system are there again by themselves; earlier results stay in S3 and have to be copied back.
 
     vpc, subnet: one subnet; put it where the GPU nodes are, traffic between zones is slow and billed.
     capacity: 1200, 2400 or a multiple of 2400 GiB. Default 2400 (one dataset of 2 TB; take 4800 for several people).
-    throughput_mibps_per_tib: 125, 250 (default), 500 or 1000; 2400 GiB at 250 give 585 MiB/s.
+    throughput_mibps_per_tib: 125, 250 (default), 500 or 1000; 2400 GiB at 250 give 585 MiB/s. Nothing with SCRATCH_2.
     metadata_iops: default automatic.
     deployment_type: PERSISTENT_2 (default), or SCRATCH_2 for a single session (not replicated).
     lustre_version: default 2.15.
@@ -96,7 +97,7 @@ class LustreStore(Construct):
         landing_bucket: s3.IBucket,
         results_bucket: s3.IBucket,
         capacity: Size | None = None,
-        throughput_mibps_per_tib: int | None = 250,
+        throughput_mibps_per_tib: int | None = None,
         metadata_iops: int | None = None,
         deployment_type: str = "PERSISTENT_2",
         lustre_version: str = "2.15",
@@ -106,6 +107,9 @@ class LustreStore(Construct):
         associations: Sequence[Association] = (),
     ) -> None:
         super().__init__(scope, id)
+        persistent = deployment_type == "PERSISTENT_2"
+        if throughput_mibps_per_tib is None and persistent:
+            throughput_mibps_per_tib = 250
         capacity_gib = int((capacity or Size.gibibytes(2400)).to_gibibytes())
         all_associations = (
             Association(
@@ -141,7 +145,6 @@ class LustreStore(Construct):
                 ),
             ],
         )
-        persistent = deployment_type == "PERSISTENT_2"
 
         self.client_security_group: ec2.ISecurityGroup = client_security_group or ec2.SecurityGroup(
             self,
@@ -164,7 +167,8 @@ class LustreStore(Construct):
             storage_type="SSD",
             subnet_ids=[subnet.subnet_id],
             security_group_ids=[self.file_system_security_group.security_group_id],
-            kms_key_id=key.key_arn if key else None,
+            # SCRATCH_2 has a key of AWS's own and takes no other (FSx API reference, KmsKeyId).
+            kms_key_id=key.key_arn if key and persistent else None,
             lustre_configuration=fsx.CfnFileSystem.LustreConfigurationProperty(
                 deployment_type=deployment_type,
                 per_unit_storage_throughput=throughput_mibps_per_tib,

@@ -23,8 +23,8 @@ from .parallel_cluster_config import ClusterInputs, HeadNode, cluster_configurat
 from .parallel_cluster_provider import ParallelClusterProvider
 from .problems import Problem, known, require
 
-OPERATING_SYSTEMS = ("ubuntu2204", "ubuntu2404", "alinux2023", "rhel9", "rocky9")
-"""ParallelCluster's systems on which cryoSPARC 5 runs (glibc 2.28 or later)."""
+OPERATING_SYSTEMS = ("ubuntu2204", "ubuntu2404")
+"""ParallelCluster's systems with the glibc that cryoSPARC 5 wants and the Python 3.10 that our head node wants."""
 
 
 class ParallelCluster(Construct):
@@ -37,6 +37,8 @@ class ParallelCluster(Construct):
     head_node: size of the head node.
     provider_service_token: a ParallelClusterProvider made elsewhere. Default: one of its own.
     version: ParallelCluster's version. operating_system: default ubuntu2204.
+    idle_backstop_minutes: an idle node goes after this even if no hook ever acts; default 10. No lane can hold a node
+        longer. It is one value for all lanes, and to change it the fleet must be stopped.
     event_bus: where job events go. Default: a new bus.
     recipes: a folder of processing recipes for the head node. Default: none.
 
@@ -59,6 +61,7 @@ class ParallelCluster(Construct):
         provider_service_token: str | None = None,
         version: str = "3.16.1",
         operating_system: str = "ubuntu2204",
+        idle_backstop_minutes: int = 10,
         event_bus: events.IEventBus | None = None,
         recipes: str | None = None,
         tags: Mapping[str, str] | None = None,
@@ -70,6 +73,7 @@ class ParallelCluster(Construct):
             f"ParallelCluster {id!r}",
             [
                 *lane_set_problems([lane.name for lane in lanes]),
+                *backstop_problems(lanes, idle_backstop_minutes),
                 *cluster_problems(
                     cluster_name=name,
                     stack_name=Stack.of(self).stack_name,
@@ -129,6 +133,7 @@ class ParallelCluster(Construct):
         configuration = cluster_configuration(
             lanes=lanes,
             head_node=head_node,
+            idle_backstop_minutes=idle_backstop_minutes,
             inputs=ClusterInputs(
                 region=Stack.of(self).region,
                 operating_system=operating_system,
@@ -193,6 +198,23 @@ class ParallelCluster(Construct):
         return policy
 
 
+def backstop_problems(lanes: Sequence[Lane], idle_backstop_minutes: int) -> list[Problem]:
+    """What is wrong with the cluster's one idle time, given what the lanes want to hold."""
+    # ParallelCluster accepts 0 and then powers nodes down that are about to get a job.
+    if not 1 <= idle_backstop_minutes <= 24 * 60:
+        return [Problem(property="idle_backstop_minutes", value=idle_backstop_minutes, allowed="1 to 1440")]
+    return [
+        Problem(
+            property=f"lane {lane.name}.hold_minutes",
+            value=lane.hold_minutes,
+            allowed=f"0 to {idle_backstop_minutes}, the cluster's idle_backstop_minutes",
+            fix="Raise idle_backstop_minutes, which needs a stopped fleet on a cluster that is there",
+        )
+        for lane in lanes
+        if lane.hold_minutes > idle_backstop_minutes
+    ]
+
+
 def cluster_problems(
     *, cluster_name: str, stack_name: str, operating_system: str, head_node_type: str
 ) -> list[Problem]:
@@ -222,7 +244,7 @@ def cluster_problems(
                 property="operating_system",
                 value=operating_system,
                 allowed=", ".join(OPERATING_SYSTEMS),
-                fix="ParallelCluster 3.16 has dropped alinux2, and cryoSPARC 5 needs glibc 2.28",
+                fix="cryoSPARC 5 needs glibc 2.28 and the head node's programs Python 3.10; ParallelCluster has dropped alinux2",
             )
         )
     shape = instance_shapes().get(head_node_type)

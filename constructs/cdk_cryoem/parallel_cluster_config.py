@@ -21,9 +21,6 @@ CRYOSPARC_MOUNT = "/cryosparc"
 # CloudFormation ends a custom resource after an hour; ParallelCluster needs some of it for itself.
 _HEAD_NODE_BOOTSTRAP_SECONDS = 1800
 _NODE_ROOT_VOLUME_GIB = 60
-# A backstop behind the hooks. The queue-aware hook and its sweeper act long before.
-_SCALE_DOWN_IDLE_MINUTES = 10
-_BEYOND_HOLD_MINUTES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +53,9 @@ class ClusterInputs:
     tags: Mapping[str, str]
 
 
-def cluster_configuration(*, lanes: Sequence[Lane], head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:
+def cluster_configuration(
+    *, lanes: Sequence[Lane], head_node: HeadNode, inputs: ClusterInputs, idle_backstop_minutes: int = 10
+) -> dict[str, object]:
     """The whole ClusterConfiguration."""
     return {
         "Region": inputs.region,
@@ -66,7 +65,10 @@ def cluster_configuration(*, lanes: Sequence[Lane], head_node: HeadNode, inputs:
         "Scheduling": {
             "Scheduler": "slurm",
             "SlurmSettings": {
-                "ScaledownIdletime": _scale_down_idle_minutes(lanes),
+                # A backstop behind the hooks. The queue-aware hook and its sweeper act long before.
+                "ScaledownIdletime": idle_backstop_minutes,
+                # What runs on a lane that changes ends first; without it such a change needs a stopped fleet.
+                "QueueUpdateStrategy": "DRAIN",
                 "EnableMemoryBasedScheduling": True,
                 "CustomSlurmSettings": [
                     {"JobCompType": "jobcomp/script"},
@@ -103,11 +105,6 @@ def cluster_configuration(*, lanes: Sequence[Lane], head_node: HeadNode, inputs:
         "DevSettings": {"Timeouts": {"HeadNodeBootstrapTimeout": _HEAD_NODE_BOOTSTRAP_SECONDS}},
         "Tags": [{"Key": key, "Value": value} for key, value in inputs.tags.items()],
     }
-
-
-def _scale_down_idle_minutes(lanes: Sequence[Lane]) -> int:
-    """ParallelCluster knows one idle time for all lanes: it must not take what a lane holds."""
-    return max([_SCALE_DOWN_IDLE_MINUTES, *(lane.hold_minutes + _BEYOND_HOLD_MINUTES for lane in lanes)])
 
 
 def _head_node(head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:

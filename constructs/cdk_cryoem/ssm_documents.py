@@ -63,10 +63,11 @@ class HeadNodeDocuments(Construct):
         self.start_processing: ssm.CfnDocument = self._document(
             "StartProcessing",
             "Start a processing recipe on a dataset, unless it was started before",
-            "start-processing --dataset '{{ Dataset }}' --recipe '{{ Recipe }}'",
+            "start-processing --dataset '{{ Dataset }}' --recipe '{{ Recipe }}' --objects '{{ Objects }}'",
             {
                 "Dataset": _Parameter(description="The dataset's name", pattern=NAME_PATTERN),
                 "Recipe": _Parameter(description="A recipe installed on the head node", pattern=NAME_PATTERN),
+                "Objects": _Parameter(description="How many files the dataset has", pattern="^[0-9]{1,9}$"),
             },
         )
 

@@ -142,7 +142,7 @@ def wake_for_processing(w: World) -> None:
 
 
 def converge_processing(w: World) -> None:
-    """Start the recipe on every dataset that has landed and has not been started."""
+    """See to it that the recipe runs, or has run, on every dataset that has landed."""
     if not w.settings.recipe:
         return
     failed: list[str] = []
@@ -154,16 +154,19 @@ def converge_processing(w: World) -> None:
             log.warning("dataset %r: not started, its name has characters that no command may carry", name)
             w.records.mark_dataset(name, "processing_at")
             continue
+        wanted = {"Dataset": name, "Recipe": w.settings.recipe, "Objects": str(item["objects"])}
         try:
-            started = w.head_node.run(
-                w.settings.start_processing_document, {"Dataset": name, "Recipe": w.settings.recipe}
-            )
+            state = w.head_node.run(w.settings.start_processing_document, wanted)["state"]
         except CommandFailed as error:
             # The others need not wait for it.
             failed.append(f"{name}: {error}")
             continue
-        log.info("processing of %s: %s", name, started["state"])
-        w.records.mark_dataset(name, "processing_at")
+        log.info("processing of %s: %s", name, state)
+        # Until it has finished, each sweep asks again: a recipe that died with the head node is started anew.
+        if state in ("finished", "failed"):
+            w.records.mark_dataset(name, "processing_at")
+        if state == "failed":
+            failed.append(f"{name}: the recipe {w.settings.recipe} failed three times; its log is beside its results")
     if failed:
         raise CommandFailed("; ".join(failed))
 

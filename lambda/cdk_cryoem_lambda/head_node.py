@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import WaiterError
+from botocore.exceptions import ClientError, WaiterError
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -27,7 +27,13 @@ class HeadNode:
 
     def look(self) -> tuple[str, float]:
         """Its state (pending, running, stopping, stopped, gone) and when it was last started."""
-        for reservation in self._ec2.describe_instances(InstanceIds=[self.instance_id])["Reservations"]:
+        try:
+            reservations = self._ec2.describe_instances(InstanceIds=[self.instance_id])["Reservations"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "InvalidInstanceID.NotFound":
+                return "gone", 0.0
+            raise
+        for reservation in reservations:
             for instance in reservation["Instances"]:
                 return str(instance["State"]["Name"]), instance["LaunchTime"].timestamp()
         return "gone", 0.0
@@ -56,6 +62,8 @@ class HeadNode:
         sent = self._ssm.send_command(
             DocumentName=document,
             InstanceIds=[self.instance_id],
+            # A command that waits for longer would act on what was true long ago.
+            TimeoutSeconds=60,
             Parameters={name: [value] for name, value in (parameters or {}).items()},
         )
         command = sent["Command"]["CommandId"]

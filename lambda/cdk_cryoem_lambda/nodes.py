@@ -28,6 +28,7 @@ class Status:
     pending: Mapping[str, int]
     running: Mapping[str, int]
     nodes: tuple[Node, ...]
+    powered_up: int
     logins: int
     recipes: int
 
@@ -39,6 +40,7 @@ class Status:
             pending={str(lane): int(n) for lane, n in document["pending"].items()},
             running={str(lane): int(n) for lane, n in document["running"].items()},
             nodes=tuple(Node(**node) for node in document["nodes"]),
+            powered_up=int(document["powered_up"]),
             logins=int(document["logins"]),
             recipes=int(document["recipes"]),
         )
@@ -68,7 +70,7 @@ def head_node_may_stop(
         after_minutes > 0
         and not any(status.pending.values())
         and not any(status.running.values())
-        and not status.nodes
+        and not status.powered_up
         and not status.logins
         and not status.recipes
         and not datasets_arriving

@@ -50,7 +50,9 @@ class Records:
                     + (", reason = if_not_exists(reason, :reason), landed_at = if_not_exists(landed_at, :now)" * landed)
                 ),
                 ConditionExpression=(
-                    "attribute_not_exists(looked_at) OR (looked_at <= :now AND (#state <> :landed OR :state = :landed))"
+                    "attribute_not_exists(looked_at) OR (looked_at <= :now"
+                    + " AND #state <> :landed" * (not landed)
+                    + ")"
                 ),
                 ExpressionAttributeNames={"#state": "state"},
                 ExpressionAttributeValues={
@@ -60,9 +62,8 @@ class Records:
                     ":first": {"N": str(seen.first_at)},
                     ":last": {"N": str(seen.last_at)},
                     ":state": {"S": verdict.state},
-                    ":landed": {"S": "landed"},
                     ":now": {"N": str(now)},
-                    **({":reason": {"S": verdict.reason}} if landed else {}),
+                    **({":reason": {"S": verdict.reason}} if landed else {":landed": {"S": "landed"}}),
                 },
             )
         except ClientError as error:

@@ -42,11 +42,6 @@ def acknowledge(stacks: Stacks) -> None:
     )
     for hook in (hooks.dataset_hook, hooks.lane_hook, hooks.node_hook, hooks.sweeper):
         _accept(hook.role, "AwsSolutions-IAM5[Resource::*]", _NO_RESOURCES)
-    _accept(
-        hooks.sweeper.dead_letter_queue,
-        "AwsSolutions-SQS3",
-        "It is the dead-letter queue of the schedule's target, which this rule does not look at",
-    )
     function = Stack.of(hooks).get_logical_id(hooks.sweeper.function.node.default_child)  # type: ignore[arg-type]
     _accept(
         stacks.hooks,

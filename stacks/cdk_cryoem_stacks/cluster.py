@@ -45,6 +45,8 @@ class ClusterStack(Stack):
                 cryosparc_volume_gib=head_node.cryosparc_volume_gib,
             ),
             operating_system=head_node.operating_system,
+            idle_backstop_minutes=config.idle_backstop_minutes,
+            tags={"cryoem:system": config.name},
             provider_service_token=provider_service_token,
             recipes=str(config_folder / config.processing.recipes) if config.processing else None,
         )

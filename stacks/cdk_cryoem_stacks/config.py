@@ -18,7 +18,7 @@ from cdk_cryoem.lane import lane_problems
 from cdk_cryoem.lustre_rules import file_system_problems
 from cdk_cryoem.microscope_ingest import ingest_problems
 from cdk_cryoem.monthly_budget import budget_problems
-from cdk_cryoem.parallel_cluster import OPERATING_SYSTEMS, cluster_problems
+from cdk_cryoem.parallel_cluster import OPERATING_SYSTEMS, backstop_problems, cluster_problems
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
 
@@ -92,7 +92,7 @@ class MicroscopeConfig(_Section):
 class LandingConfig(_Section):
     """The landing bucket, and when a dataset counts as complete."""
 
-    quiet_minutes: int = Field(default=60, ge=1, le=10080, description="Nothing new for so long: it has landed")
+    quiet_minutes: int = Field(default=180, ge=1, le=10080, description="Nothing new for so long: it has landed")
     sentinel: str | None = Field(
         default=None, pattern=r"^[^/]+$", description="A file of this name in a dataset says that it is complete"
     )
@@ -177,14 +177,17 @@ class HeadNodeConfig(_Section):
 
 
 class NetworkConfig(_Section):
-    """The network: a new one, or yours (vpc_id, subnet_id and availability_zone)."""
+    """The network: a new one (in availability_zone, if given), or yours (vpc_id, subnet_id and availability_zone)."""
 
     cidr: str = Field(default="10.20.0.0/16", pattern=r"^\d+\.\d+\.\d+\.\d+/(1[6-9]|2[0-4])$")
     vpc_id: str | None = Field(default=None, pattern=r"^vpc-[0-9a-f]{8,17}$")
     subnet_id: str | None = Field(
         default=None, pattern=r"^subnet-[0-9a-f]{8,17}$", description="A private subnet with NAT"
     )
-    availability_zone: str | None = Field(default=None, description="The subnet's zone, for example us-east-1a")
+    availability_zone: str | None = Field(
+        default=None,
+        description="Where file system, head node and nodes are, for example us-east-1b; default: the first zone",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -195,7 +198,7 @@ class NetworkConfig(_Section):
                 [Problem(property="cidr", value=self.cidr, allowed="four numbers up to 255 and a size of /16 to /24")]
             )
         given = {name: getattr(self, name) for name in ("vpc_id", "subnet_id", "availability_zone")}
-        if any(given.values()) and not all(given.values()):
+        if (self.vpc_id or self.subnet_id) and not all(given.values()):
             missing = next(name for name, value in given.items() if not value)
             _report([Problem(property=missing, value=None, allowed="vpc_id, subnet_id and availability_zone together")])
         return self
@@ -250,5 +253,13 @@ class Config(_Section):
     file_system: FileSystemConfig = Field(default_factory=FileSystemConfig)
     head_node: HeadNodeConfig = Field(default_factory=HeadNodeConfig)
     lanes: list[LaneConfig] = Field(default_factory=_default_lanes, min_length=1)
+    idle_backstop_minutes: int = Field(
+        default=10, description="An idle node goes after this even if no hook acts; no lane can hold one longer"
+    )
     processing: ProcessingConfig | None = None
     budget: BudgetConfig | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _report(backstop_problems([lane.lane() for lane in self.lanes], self.idle_backstop_minutes))
+        return self

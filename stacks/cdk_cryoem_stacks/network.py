@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aws_cdk import Annotations, CfnWaitConditionHandle, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
@@ -32,11 +34,12 @@ class NetworkStack(Stack):
             # CloudFormation refuses a stack without resources; this one makes nothing and costs nothing.
             CfnWaitConditionHandle(self, "Nothing")
             return
+        zones: Any = {"availability_zones": [config.availability_zone]} if config.availability_zone else {"max_azs": 2}
         vpc = ec2.Vpc(
             self,
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr(config.cidr),
-            max_azs=2,
+            **zones,
             nat_gateways=1,
             subnet_configuration=[
                 ec2.SubnetConfiguration(

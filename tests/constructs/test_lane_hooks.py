@@ -146,7 +146,7 @@ def test_the_sweeper_runs_every_five_minutes_and_loses_nothing(defaults: Made) -
 def test_default_settings(defaults: Made) -> None:
     found = environment(defaults[2])
     told = {name: found[name] for name in ("QUIET_MINUTES", "SENTINEL", "RECIPE", "STOP_HEAD_NODE_AFTER_MINUTES")}
-    assert told == {"QUIET_MINUTES": "60", "SENTINEL": "", "RECIPE": "", "STOP_HEAD_NODE_AFTER_MINUTES": "0"}
+    assert told == {"QUIET_MINUTES": "180", "SENTINEL": "", "RECIPE": "", "STOP_HEAD_NODE_AFTER_MINUTES": "0"}
     assert found["INGEST_TASKS"] == "[]"
 
 

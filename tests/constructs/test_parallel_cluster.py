@@ -24,7 +24,7 @@ from cdk_cryoem import (
     ParallelClusterProvider,
     default_lanes,
 )
-from cdk_cryoem.parallel_cluster import cluster_problems
+from cdk_cryoem.parallel_cluster import backstop_problems, cluster_problems
 from cdk_cryoem.parallel_cluster_provider import version_problems
 
 TOKEN = "arn:aws:lambda:eu-west-1:111122223333:function:provider"
@@ -138,7 +138,7 @@ def test_everything_set_is_used_and_not_made(stack: Stack, tmp_path: Path) -> No
         cluster_name="mine",
         head_node=HeadNode(instance_type="m7i.2xlarge", root_volume_gib=200, cryosparc_volume_gib=500),
         provider_service_token=TOKEN,
-        operating_system="alinux2023",
+        operating_system="ubuntu2404",
         event_bus=bus,
         recipes=str(tmp_path),
         tags={"team": "em"},
@@ -149,7 +149,7 @@ def test_everything_set_is_used_and_not_made(stack: Stack, tmp_path: Path) -> No
     properties = custom_resource(template)["Properties"]
     assert (properties["ServiceToken"], properties["ClusterName"]) == (TOKEN, "mine")
     configuration = properties["ClusterConfiguration"]
-    assert configuration["Image"] == {"Os": "alinux2023"}
+    assert configuration["Image"] == {"Os": "ubuntu2404"}
     assert configuration["HeadNode"]["InstanceType"] == "m7i.2xlarge"
     assert configuration["Tags"] == [{"Key": "cryoem:cluster", "Value": "mine"}, {"Key": "team", "Value": "em"}]
     assert cluster.recipes is not None
@@ -209,7 +209,9 @@ def test_a_name_of_a_stack_is_refused(new_stack: Callable[[str], Stack]) -> None
     [("a", True), ("a" * 40, True), ("a" * 41, False), ("A", False), ("1a", False), ("a_b", False), ("", False)],
 )
 def test_cluster_names(name: str, right: bool) -> None:
-    found = cluster_problems(cluster_name=name, stack_name="s", operating_system="rocky9", head_node_type="m7i.xlarge")
+    found = cluster_problems(
+        cluster_name=name, stack_name="s", operating_system="ubuntu2204", head_node_type="m7i.xlarge"
+    )
     assert [problem.property for problem in found] == ([] if right else ["cluster_name"])
 
 
@@ -218,8 +220,8 @@ def test_cluster_names(name: str, right: bool) -> None:
     [
         ("ubuntu2404", "m7i.xlarge", []),
         ("alinux2", "m7i.xlarge", ["operating_system"]),
-        ("rhel9", "m7i.large", ["head_node.instance_type"]),
-        ("rhel9", "z9.unlisted", []),
+        ("ubuntu2404", "m7i.large", ["head_node.instance_type"]),
+        ("ubuntu2404", "z9.unlisted", []),
         ("centos7", "m7i.large", ["operating_system", "head_node.instance_type"]),
     ],
 )
@@ -232,6 +234,12 @@ def test_no_lanes_and_everything_else_wrong_is_reported_at_once(stack: Stack) ->
     with pytest.raises(CryoEmError) as caught:
         ParallelCluster(stack, "C", **{**parts(stack), "lanes": []}, cluster_name="No", operating_system="alinux2")
     assert [problem.property for problem in caught.value.problems] == ["lanes", "cluster_name", "operating_system"]
+
+
+@pytest.mark.parametrize(("minutes", "wrong"), [(0, 1), (1, 1), (5, 0), (1440, 0), (1441, 1)])
+def test_no_lane_holds_longer_than_the_backstop(minutes: int, wrong: int) -> None:
+    held = Lane(name="l", instance_types=["m6i.8xlarge"], hold_minutes=5)
+    assert len(backstop_problems([held], minutes)) == wrong
 
 
 @pytest.mark.parametrize(

@@ -119,15 +119,10 @@ def test_job_completion_goes_through_our_script_and_memory_is_scheduled() -> Non
     assert found["Scheduling"]["SlurmSettings"]["EnableMemoryBasedScheduling"] is True
 
 
-@pytest.mark.parametrize(("holds", "minutes"), [((0, 0), 10), ((0, 5), 10), ((0, 6), 11), ((90, 30), 95)])
-def test_idle_nodes_go_even_without_the_hooks_but_not_before_a_lane_lets_go(
-    holds: tuple[int, ...], minutes: int
-) -> None:
-    # An idle time of 0 passes ParallelCluster's validators and never scales down.
-    lanes = [
-        Lane(name=f"l{number}", instance_types=["m6i.8xlarge"], hold_minutes=hold) for number, hold in enumerate(holds)
-    ]
-    assert configuration(*lanes)["Scheduling"]["SlurmSettings"]["ScaledownIdletime"] == minutes
+def test_the_idle_backstop_is_the_clusters_own_and_never_follows_a_lane() -> None:
+    """To change it the fleet must be stopped, so a lane's hold time must not move it."""
+    held = Lane(name="l", instance_types=["m6i.8xlarge"], hold_minutes=9)
+    assert configuration(held)["Scheduling"]["SlurmSettings"]["ScaledownIdletime"] == 10
 
 
 def test_a_configuration_without_lanes_is_still_data() -> None:

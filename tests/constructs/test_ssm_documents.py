@@ -23,6 +23,7 @@ GOOD = {
     "ManifestSha256": ["0" * 64, "abcdef0123456789" * 4],
     "Dataset": ["em-1", "Session_2026.11.21", "a" * 100],
     "Recipe": ["spa-quickstart"],
+    "Objects": ["0", "50000"],
 }
 SHELL = [";", "$(", "`", "'", '"', "\n", " ", "|", "&", ">", "\\", "{{", "/"]
 PARAMETERS = sorted(GOOD)

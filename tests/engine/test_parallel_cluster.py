@@ -84,7 +84,7 @@ def test_parallelcluster_accepts_what_we_generate_and_refuses_what_is_wrong(pyth
         tmp_path,
         default=_configuration(*default_lanes()),
         spot_and_one_lane=_configuration(spot),
-        other_system=_configuration(*default_lanes()[:2], operating_system="alinux2023"),
+        other_system=_configuration(*default_lanes()[:2], operating_system="ubuntu2404"),
         dropped_system=_configuration(*default_lanes()[:2], operating_system="alinux2"),
     )
     for name in ("default", "spot_and_one_lane", "other_system"):

@@ -24,6 +24,7 @@ CRYOSPARC_URL=
 CRYOSPARC_WORKER=/cryosparc/bin/cryosparcw
 FSX={fsx}
 SCRATCH=/scratch
+NODE_POLL_SECONDS=0.01
 SLURM_BIN={slurm_bin}
 PROCESSING_USER=
 """

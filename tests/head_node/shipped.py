@@ -32,6 +32,8 @@ class Shipment:
         self.cloud = folder / "cloud"
         self.content = folder / "content"
         self.cloud.mkdir()
+        self.fsx = folder / "fsx"
+        self.fsx.mkdir()
         (self.cloud / "aws").write_text(_AWS)
         (self.cloud / "aws").chmod(0o755)
         (self.cloud / "python3").symlink_to(Path(sys.executable).resolve())
@@ -65,6 +67,7 @@ class Shipment:
             "PATH": f"{self.cloud}:/usr/bin:/bin",
             "CRYOEM_HOME": str(self.home),
             "CRYOEM_PYTHON": sys.executable,
+            "CRYOEM_FSX": str(self.fsx),
             "AWS_REGION": "eu-central-1",
             "SETUP_PARAMETER": "/cryo/setup",
             **more,

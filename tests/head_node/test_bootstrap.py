@@ -48,6 +48,7 @@ def test_the_settings_are_names_and_places(shipment: Shipment) -> None:
         "MANIFEST_PARAMETER": "/cryo/lanes",
         "CRYOSPARC_SECRET": shipment.values["cryosparc_secret"],
         "CRYOSPARC_URL": "",
+        "NODE_POLL_SECONDS": "5",
         "SETUP_PARAMETER": "/cryo/setup",
         "CRYOSPARC_WORKER": "/cryosparc/cryosparc_worker/bin/cryosparcw",
         "FSX": "/mnt/fsx",
@@ -85,22 +86,41 @@ def test_configure_after_install_changes_nothing_that_was_installed(shipment: Sh
     assert after == before
 
 
-def test_configure_gives_the_programs_a_python_with_their_packages(shipment: Shipment) -> None:
-    """A stand-in for the venv's python notes how it is called."""
+def test_configure_gives_the_programs_their_packages(shipment: Shipment) -> None:
+    """Stands in for pip, which would ask the package index, and notes how it is called."""
+    real = (shipment.cloud / "python3").resolve()
+    (shipment.cloud / "python3").unlink()
+    (shipment.cloud / "python3").write_text(
+        f"""#!/bin/sh
+if [ "$2" != pip ]; then exec {real} "$@"; fi
+echo "$@" >>"$0.calls"
+while [ "$1" != --target ]; do shift; done
+mkdir -p "$2" && echo "value = 7" >"$2/a_package.py"
+"""
+    )
+    (shipment.cloud / "python3").chmod(0o755)
+    shipment.bootstrap(CRYOEM_PYTHON="")
+    for _ in range(2):
+        assert shipment.bootstrap("configure", CRYOEM_PYTHON="").returncode == 0
+    (call, again) = (shipment.cloud / "python3.calls").read_text().splitlines()
+    assert call.endswith(f"-r {shipment.home / 'requirements.txt'}")
+    assert again.split()[:3] == ["-m", "pip", "install"]
+    assert (shipment.home / "packages" / "a_package.py").is_file()
+    assert [path.name for path in shipment.home.iterdir() if path.name.startswith(".")] == []
+
+
+def test_everybody_may_make_a_project(shipment: Shipment) -> None:
     shipment.bootstrap()
-    python = shipment.home / "venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text('#!/bin/sh\necho "$@" >>"$0.calls"\n')
-    python.chmod(0o755)
-    assert shipment.bootstrap("configure", CRYOEM_PYTHON="").returncode == 0
-    calls = Path(f"{python}.calls")
-    requirements = shipment.home / "requirements.txt"
-    assert calls.read_text() == f"-m pip install --quiet --disable-pip-version-check -r {requirements}\n"
-    subprocess.run([shipment.home / "bin" / "python", "-V"], check=True, timeout=10)
-    assert calls.read_text().endswith("\n-V\n")
-    before = shipment.files()["bin/python"]
-    assert shipment.bootstrap("install", CRYOEM_PYTHON="").returncode == 0
-    assert shipment.files()["bin/python"] == before
+    shipment.bootstrap("configure")
+    assert (shipment.fsx / "projects").is_dir()
+    if os.geteuid() == 0:
+        assert (shipment.fsx / "projects").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_file_system_that_is_not_mounted_is_said(shipment: Shipment) -> None:
+    shipment.bootstrap(CRYOEM_FSX="/no/such/mount")
+    done = shipment.bootstrap("configure", CRYOEM_FSX="/no/such/mount")
+    assert (done.returncode, done.stderr) == (1, "bootstrap: /no/such/mount is not mounted\n")
 
 
 def test_configure_alone_installs_first(shipment: Shipment) -> None:

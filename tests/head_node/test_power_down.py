@@ -104,7 +104,10 @@ def test_nodes_must_be_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_slurm_status_shows_what_is_paid_for(cluster: Path, fake: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    fake("squeue", 'case $* in *PENDING*) printf "gpu4\\ngpu4\\n" ;; *CONFIGURING*) echo cpu ;; esac')
+    fake(
+        "squeue",
+        'case $* in *PENDING*) printf "gpu4|Resources\\ngpu4|Priority\\ngpu4|JobHeldUser\\n" ;; *CONFIGURING*) echo "cpu|None" ;; esac',
+    )
     fake("who", "printf 'ada pts/0\\nbob pts/1\\n'")
     nodes = cluster.with_name("scontrol.nodes")
     nodes.write_text(
@@ -115,7 +118,7 @@ def test_slurm_status_shows_what_is_paid_for(cluster: Path, fake: Any, capsys: p
     slurm_status.main()
     document = printed(capsys)
     assert (document["pending"], document["running"], document["logins"]) == ({"gpu4": 2}, {"cpu": 1}, 2)
-    up, on = document["nodes"]
+    (up,) = document["nodes"]
+    assert document["powered_up"] == 2
     assert up["idle_since"] == slurm.parse_nodes(shown("up", "IDLE"))[0].idle_since
     assert up == {"name": "up", "lane": "live", "state": "idle", "epoch": EPOCH, "idle_since": up["idle_since"]}
-    assert (on["name"], on["state"]) == ("on", "changing")

@@ -120,10 +120,13 @@ def test_nodes_are_asked_for_by_name(home: Path, fake: Any) -> None:
 
 
 def test_jobs_by_partition_counts_each_partition_a_job_could_start_in(home: Path, fake: Any) -> None:
-    calls = fake("squeue", "printf 'gpu4\\ngpu4,live\\ncpu\\n'")
+    calls = fake(
+        "squeue",
+        "printf 'gpu4|Resources\\ngpu4,live|Dependency\\ncpu|Priority\\ncpu|DependencyNeverSatisfied\\nlive|PartitionTimeLimit\\n'",
+    )
     settings.load()
     assert slurm.jobs_by_partition("PENDING") == {"gpu4": 2, "live": 1, "cpu": 1}
-    assert calls.read_text() == "--noheader --states PENDING --format %P\n"
+    assert calls.read_text() == "--noheader --states PENDING --format %P|%r\n"
 
 
 def test_a_command_that_fails_is_an_error(home: Path, fake: Any) -> None:

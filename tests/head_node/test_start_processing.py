@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +31,8 @@ def project(home: Path, tmp_path: Path) -> Path:
     """The project folder, with the recipe's two pipes; the dataset has been imported."""
     folder = tmp_path / "fsx" / "projects" / "spike"
     folder.mkdir(parents=True)
-    (tmp_path / "fsx" / "data" / "spike").mkdir(parents=True)
+    (tmp_path / "fsx" / "data" / "spike" / "GridSquare_1").mkdir(parents=True)
+    (tmp_path / "fsx" / "data" / "spike" / "GridSquare_1" / "a.mrc").touch()
     for name in ("says", "hears"):
         os.mkfifo(folder / name)
     recipe = home / "recipes" / "relion"
@@ -140,11 +143,11 @@ def test_data_that_are_not_imported_yet_are_a_temporary_failure(
     project: Path, start: Start, children: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "fsx" / "data" / "spike"
-    data.rmdir()
+    shutil.rmtree(data)
     with pytest.raises(SystemExit) as stopped:
         start()
     assert stopped.value.code == 75
-    assert f"{data} is not there yet" in capsys.readouterr().err
+    assert f"{data} has 0 of 1 files" in capsys.readouterr().err
     assert (children, (project / ".processing").exists()) == ([], False)
 
 
@@ -153,11 +156,48 @@ def test_a_root_that_was_told_a_user_becomes_that_user(
 ) -> None:
     owned: list[tuple[str, str]] = []
     ran: list[list[str]] = []
+    homes: list[str] = []
     text = (home / "etc" / "head-node.env").read_text()
     (home / "etc" / "head-node.env").write_text(text.replace("PROCESSING_USER=", "PROCESSING_USER=ada"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwnam", lambda user: SimpleNamespace(pw_dir=f"/home/{user}"))
     monkeypatch.setattr(shutil, "chown", lambda path, user: owned.append((path.name, user)))
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: ran.append(command))
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda command, **more: (ran.append(command), homes.append(more["env"]["HOME"]))
+    )
     assert start()["state"] == "started"
     assert ran[0][:5] == ["runuser", "-u", "ada", "--", "bash"]
+    assert homes == ["/home/ada"]
     assert owned == [("spike", "ada"), (".processing", "ada"), ("relion.lock", "ada")]
+
+
+def test_a_half_imported_dataset_waits(project: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--objects", "2"])
+    with pytest.raises(SystemExit) as stopped:
+        start()
+    assert stopped.value.code == 75
+
+
+def test_a_recipe_that_keeps_failing_is_given_up_until_somebody_says_so(
+    project: Path, start: Start, children: list[subprocess.Popen[bytes]]
+) -> None:
+    for number in range(3):
+        assert start()["state"] == "started"
+        (project / "says").read_text()
+        assert finish(project, children[number], 1) == 1
+    assert start()["state"] == "failed"
+    (project / ".processing" / "relion.attempts").unlink()
+    assert start()["state"] == "started"
+    (project / "says").read_text()
+    assert finish(project, children[3], 0) == 0
+
+
+def test_running_counts_the_recipes_that_run(
+    project: Path, start: Start, children: list[subprocess.Popen[bytes]]
+) -> None:
+    assert start_processing.running(project.parent) == 0
+    start()
+    (project / "says").read_text()
+    assert start_processing.running(project.parent) == 1
+    assert finish(project, children[0], 0) == 0
+    assert start_processing.running(project.parent) == 0

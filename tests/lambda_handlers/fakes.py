@@ -119,8 +119,10 @@ class SSM:
         DocumentName: str,
         InstanceIds: list[str],
         Parameters: Mapping[str, list[str]],
+        TimeoutSeconds: int,
     ) -> dict[str, Any]:
         assert InstanceIds == ["i-head"]
+        assert 30 <= TimeoutSeconds <= 2592000, "what SSM takes"
         parameters = {name: value for name, (value,) in Parameters.items()}
         self.sent.append((DocumentName, parameters))
         try:

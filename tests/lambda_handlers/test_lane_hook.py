@@ -21,6 +21,7 @@ class Head:
         self.wanted = {"cpu": "1", "gpu4": "2"}
         self.started: list[str] = []
         self.not_imported_yet: set[str] = set()
+        self.states: dict[str, str] = {}
         aws.ssm.documents = {"register-lanes": self.register_lanes, "start-processing": self.start_processing}
         self._manifest = hashlib.sha256(aws.ssm.parameters["/cryo/lanes"].encode()).hexdigest()
 
@@ -35,9 +36,12 @@ class Head:
     def start_processing(self, parameters: Mapping[str, str]) -> dict[str, Any]:
         if parameters["Dataset"] in self.not_imported_yet:
             raise CommandError("is not there yet")
-        self.started.append(parameters["Dataset"])
-        assert parameters["Recipe"] == "relion"
-        return {"state": "started", "log": "l"}
+        assert (parameters["Recipe"], parameters["Objects"]) == ("relion", "7")
+        name = parameters["Dataset"]
+        state = self.states.get(name) or ("finished" if name in self.started else "started")
+        if state == "started":
+            self.started.append(name)
+        return {"state": state, "log": "l"}
 
 
 @pytest.fixture
@@ -55,7 +59,9 @@ def modes(aws: Aws) -> list[str]:
 
 def dataset(aws: Aws, name: str, state: str = "landed", **more: Any) -> None:
     texts = {"pk": "dataset", "sk": name, "state": state}
-    aws.dynamodb.items["dataset", name] = {key: {"S": value} for key, value in texts.items()} | more
+    aws.dynamodb.items["dataset", name] = (
+        {key: {"S": value} for key, value in texts.items()} | {"objects": {"N": "7"}} | more
+    )
 
 
 @pytest.fixture
@@ -115,9 +121,29 @@ def test_the_recipe_is_started_once(aws: Aws, recipe: Head) -> None:
     dataset(aws, "d")
     dataset(aws, "young", "arriving")
     hook()
+    assert "processing_at" not in aws.record("dataset", "d"), "it runs, and may still die"
+    hook()
+    assert aws.record("dataset", "d")["processing_at"] == aws.clock.now
+    asked = len(aws.ssm.sent)
     hook()
     assert recipe.started == ["d"]
-    assert aws.record("dataset", "d")["processing_at"] == aws.clock.now
+    assert [document for document, _ in aws.ssm.sent[asked:]] == ["register-lanes"]
+
+
+def test_a_recipe_that_died_with_the_head_node_is_asked_for_again(aws: Aws, recipe: Head) -> None:
+    dataset(aws, "d")
+    recipe.states["d"] = "started"
+    hook()
+    hook()
+    assert recipe.started == ["d", "d"]
+
+
+def test_a_recipe_that_failed_for_good_is_said_once(aws: Aws, recipe: Head) -> None:
+    dataset(aws, "d")
+    recipe.states["d"] = "failed"
+    assert hook() == ["m0", "m1"]
+    assert hook() == []
+    assert "processing_at" in aws.record("dataset", "d")
 
 
 def test_without_a_recipe_nothing_is_started(aws: Aws, head: Head) -> None:

@@ -32,6 +32,7 @@ class Head:
             "pending": self.pending,
             "running": {},
             "nodes": self.nodes,
+            "powered_up": len(self.nodes),
             "logins": 0,
             "recipes": 0,
         }

@@ -26,6 +26,7 @@ statuses = st.builds(
     pending=st.dictionaries(lane_names, st.integers(0, 3)),
     running=st.dictionaries(lane_names, st.integers(0, 3)),
     nodes=st.lists(nodes, max_size=6).map(tuple),
+    powered_up=st.integers(0, 3),
     logins=st.integers(0, 2),
     recipes=st.integers(0, 1),
 )
@@ -41,7 +42,9 @@ def node(name: str = "n1", *, lane: str = "gpu4", state: str = "idle", idle_minu
 
 
 def status(*found: Node, pending: dict[str, int] | None = None, running: dict[str, int] | None = None) -> Status:
-    return Status(now=NOW, pending=pending or {}, running=running or {}, nodes=found, logins=0, recipes=0)
+    return Status(
+        now=NOW, pending=pending or {}, running=running or {}, nodes=found, powered_up=len(found), logins=0, recipes=0
+    )
 
 
 def test_parse_takes_what_slurm_status_prints() -> None:
@@ -50,6 +53,7 @@ def test_parse_takes_what_slurm_status_prints() -> None:
         "pending": {"gpu4": "2"},
         "running": {},
         "nodes": [{"name": "n1", "lane": "gpu4", "state": "idle", "epoch": "a_b", "idle_since": 4.0}],
+        "powered_up": 1,
         "logins": 1,
         "recipes": 1,
     }
@@ -58,6 +62,7 @@ def test_parse_takes_what_slurm_status_prints() -> None:
         pending={"gpu4": 2},
         running={},
         nodes=(Node(name="n1", lane="gpu4", state="idle", epoch="a_b", idle_since=4.0),),
+        powered_up=1,
         logins=1,
         recipes=1,
     )
@@ -123,7 +128,7 @@ def test_head_node_stops_only_when_nobody_would_miss_it(found: Status, arriving:
     may = head_node_may_stop(found, after_minutes=30, datasets_arriving=arriving, last_activity=NOW - quiet, now=NOW)
     in_use = any(
         itertools.chain(
-            found.pending.values(), found.running.values(), [found.logins, found.recipes, arriving, found.nodes]
+            found.pending.values(), found.running.values(), [found.logins, found.recipes, arriving, found.powered_up]
         )
     )
     assert may is (not in_use and NOW - (NOW - quiet) >= 1800)

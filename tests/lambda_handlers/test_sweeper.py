@@ -8,7 +8,7 @@ from fakes import Aws, CommandError, batch, object_created
 
 from cdk_cryoem_lambda import converge, dataset_hook, sweeper
 
-STATUS: dict[str, Any] = {"pending": {}, "running": {}, "nodes": [], "logins": 0, "recipes": 0}
+STATUS: dict[str, Any] = {"pending": {}, "running": {}, "nodes": [], "powered_up": 0, "logins": 0, "recipes": 0}
 
 
 def fail(parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def status(aws: Aws) -> dict[str, Any]:
         "register-lanes": lambda parameters: lanes,
         "slurm-status": lambda parameters: {**said, "now": aws.clock.now},
         "power-down": lambda parameters: {"powered_down": [], "left_alone": {}},
-        "start-processing": lambda parameters: {"state": "started", "log": ""},
+        "start-processing": lambda parameters: {"state": "finished", "log": ""},
     }
     return said
 
@@ -158,7 +158,8 @@ def test_a_head_node_in_use_is_not_stopped(aws: Aws, sleepy: dict[str, Any], bus
 
 @pytest.mark.parametrize("state", ["idle", "busy", "changing"])
 def test_a_head_node_with_a_node_that_is_paid_for_is_not_stopped(aws: Aws, sleepy: dict[str, Any], state: str) -> None:
-    sleepy["nodes"] = [{**idle_node(aws), "state": state}]
+    sleepy["nodes"] = [idle_node(aws)] if state == "idle" else []
+    sleepy["powered_up"] = 1
     sweep()
     assert aws.ec2.calls == []
 

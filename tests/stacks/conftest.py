@@ -11,9 +11,9 @@ from aws_cdk import App
 from aws_cdk.cx_api import CloudAssembly
 
 from cdk_cryoem_stacks.app import build, make_app
-from cdk_cryoem_stacks.system import Stacks
 from cdk_cryoem_stacks.config import Config
 from cdk_cryoem_stacks.config_file import load
+from cdk_cryoem_stacks.system import Stacks
 
 ROOT = Path(__file__).parents[2]
 

@@ -37,7 +37,7 @@ microscopes:
     agent_arn: arn:aws:datasync:eu-west-1:111122223333:agent/agent-0123456789abcdef0
 landing: {quiet_minutes: 5, sentinel: done.txt, noncurrent_days: 7}
 file_system: {capacity_gib: 1200, throughput_mibps_per_tib: null, deployment_type: SCRATCH_2}
-head_node: {instance_type: m7i.2xlarge, operating_system: alinux2023, stop_after_minutes: 60}
+head_node: {instance_type: m7i.2xlarge, operating_system: ubuntu2404, stop_after_minutes: 60}
 lanes:
   - {name: one, instance_types: [g5.4xlarge], gpus: 1, capacity: spot, particle_cache: false, hold_minutes: 5}
 processing: {recipes: recipes, on_landed: spa}

@@ -33,6 +33,7 @@ def head_environment(places: Places, mode: Mode, credentials: Mapping[str, str])
         "CRYOEM_HOME": str(places.home),
         "CRYOEM_SCRATCH": str(places.scratch),
         "CRYOEM_SLURM_BIN": "",
+        "CRYOEM_NODE_POLL_SECONDS": "0.25",
         "CRYOEM_SLURM_CONF": str(places.slurm / "slurm.conf"),
         "SLURM_CONF": str(places.slurm / "slurm.conf"),
         "CRYOEM_PYTHON": sys.executable,

@@ -129,6 +129,15 @@ class Observer:
         rows = [line.strip().split("|") for line in done.stdout.splitlines()]
         return [(row[0], row[1], row[2], row[3]) for row in rows if len(row) == 4]
 
+    def powered_up(self) -> list[str]:
+        """Nodes that Slurm itself does not call powered down."""
+        done = subprocess.run(
+            ["scontrol", "--oneliner", "show", "nodes"],
+            env=controller.environment(self.places), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        lines = [line for line in done.stdout.splitlines() if "State=" in line and "+POWERED_DOWN" not in line]
+        return [line.split()[0].removeprefix("NodeName=") for line in lines]
+
     def nodes(self) -> list[NodeSpan]:
         """Every life of every node, from what plays EC2's bill."""
         bill = self.places.slurm / "power.jsonl"

@@ -33,7 +33,7 @@ replace() { # new folder, its place
     rm -rf "$2.before"
 }
 
-use_python() { # a symbolic link to a venv's python would forget the venv
+use_python() { # a symbolic link to the python of a virtual environment would forget the environment
     printf '#!/bin/sh\nexec %q "$@"\n' "$1" >"$home/bin/.python"
     chmod 755 "$home/bin/.python"
     mv "$home/bin/.python" "$home/bin/python"
@@ -55,6 +55,7 @@ MANIFEST_PARAMETER=$manifest
 CRYOSPARC_SECRET=$secret
 CRYOSPARC_URL=$url
 SETUP_PARAMETER=$SETUP_PARAMETER
+NODE_POLL_SECONDS=${CRYOEM_NODE_POLL_SECONDS:-5}
 CRYOSPARC_WORKER=${CRYOEM_CRYOSPARC_WORKER:-/cryosparc/cryosparc_worker/bin/cryosparcw}
 FSX=${CRYOEM_FSX:-/fsx}
 SCRATCH=${CRYOEM_SCRATCH:-/scratch}
@@ -89,7 +90,7 @@ install_programs() {
         cp "$program" "$draft/copy"
         mv -f "$draft/copy" "$home/bin/${program##*/}"
     done
-    [[ -x $home/venv/bin/python ]] || use_python "${CRYOEM_PYTHON:-$(command -v python3)}"
+    use_python "${CRYOEM_PYTHON:-$(command -v python3)}"
     [[ ! -d $draft/recipes ]] || replace "$draft/recipes" "$home/recipes"
     mv "$draft/head-node.env" "$home/etc/head-node.env"
     chmod 755 "$home" "$home"/{bin,etc,lanes,spool}
@@ -98,9 +99,21 @@ install_programs() {
 
 install_packages() {
     [[ -z ${CRYOEM_PYTHON:-} ]] || return 0 # a Python that has them was given
-    [[ -x $home/venv/bin/python ]] || python3 -m venv "$home/venv"
-    "$home/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$home/requirements.txt"
-    use_python "$home/venv/bin/python"
+    # Beside the programs, because Ubuntu has pip but no venv; renamed at once, because a hook may be running.
+    local draft
+    draft=$(mktemp -d "$home/.packages.XXXXXX")
+    python3 -m pip install --quiet --disable-pip-version-check --target "$draft/packages" -r "$home/requirements.txt"
+    replace "$draft/packages" "$home/packages"
+    chmod -R a+rX "$home/packages"
+    rm -rf "$draft"
+}
+
+open_projects() { # everybody makes folders of their own there, like in /tmp
+    local fsx
+    fsx=$(sed -n 's/^FSX=//p' "$home/etc/head-node.env")
+    [[ -d $fsx ]] || { echo "bootstrap: $fsx is not mounted" >&2; return 1; }
+    [[ -d $fsx/projects ]] || mkdir "$fsx/projects"
+    [[ $EUID != 0 ]] || chmod 1777 "$fsx/projects"
 }
 
 start_sender() {
@@ -118,6 +131,7 @@ install) install_programs ;;
 configure)
     [[ -x $home/bin/job-completion ]] || install_programs
     install_packages
+    open_projects
     start_sender
     # Last: refresh-programs takes it for installed from here on.
     cp "$setup" "$home/etc/.setup.json"

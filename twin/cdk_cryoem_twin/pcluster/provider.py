@@ -129,6 +129,9 @@ def _create(places: Places, props: Mapping[str, Any]) -> Cluster:
 def _update(places: Places, before: Cluster, configuration: Mapping[str, Any]) -> Cluster:
     if configuration["HeadNode"] != before.configuration["HeadNode"]:
         raise ValueError("HeadNode: the update is not supported; ParallelCluster would have to replace the cluster")
+    before_slurm, after_slurm = (c["Scheduling"]["SlurmSettings"] for c in (before.configuration, configuration))
+    if after_slurm["ScaledownIdletime"] != before_slurm["ScaledownIdletime"]:
+        raise ValueError("ScaledownIdletime: stop the compute fleet with the pcluster stop command first")
     after = Cluster(
         name=before.name,
         instance_id=before.instance_id,

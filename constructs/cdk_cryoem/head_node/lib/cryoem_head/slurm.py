@@ -10,6 +10,15 @@ from typing import Dict, List, Optional
 
 _FIELD = re.compile(r"(\w+(?:/\w+)?)=(\S*)")
 _DOWN = ("POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "POWERING_UP", "DOWN", "FAIL", "NOT_RESPONDING")
+# Reasons for which a pending job waits until a person does something (squeue man page, JOB REASON CODES).
+_NEVER = (
+    "JobHeldUser",
+    "JobHeldAdmin",
+    "DependencyNeverSatisfied",
+    "PartitionTimeLimit",
+    "PartitionNodeLimit",
+    "BadConstraints",
+)
 _BUSY = ("ALLOCATED", "MIXED", "COMPLETING")
 
 
@@ -87,10 +96,13 @@ def nodes(*names: str) -> List[Node]:
 
 
 def jobs_by_partition(state: str) -> Dict[str, int]:
-    """How many jobs of a state each partition has; one that waits for a dependency waits too."""
+    """How many jobs of a state each partition has, but for those that cannot start as they are."""
     found: Dict[str, int] = {}
-    for line in run("squeue", "--noheader", "--states", state, "--format", "%P").splitlines():
+    for line in run("squeue", "--noheader", "--states", state, "--format", "%P|%r").splitlines():
+        partitions, _, reason = line.strip().partition("|")
+        if reason in _NEVER:
+            continue
         # A pending job may name several partitions; it could start in each.
-        for partition in line.strip().split(","):
+        for partition in partitions.split(","):
             found[partition] = found.get(partition, 0) + 1
     return found

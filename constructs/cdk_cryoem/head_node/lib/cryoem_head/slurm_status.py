@@ -1,4 +1,4 @@
-"""slurm-status: queues, nodes that are paid for, logins and running recipes, as one JSON document."""
+"""slurm-status: queues, idle nodes, how many are paid for, logins and running recipes, as one JSON document."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ import time
 
 from . import settings, slurm, start_processing
 
+# What a command prints is cut after 24,000 characters (SSM API reference, GetCommandInvocation). The others come next time.
+_MOST_NODES = 100
+
+
+def logins() -> int:
+    """Who is there: on a terminal, or by Session Manager, which does not tell `who`."""
+    terminals = subprocess.run(["who"], capture_output=True, text=True, check=False).stdout.splitlines()
+    sessions = subprocess.run(
+        ["pgrep", "--full", "ssm-session-worker"], capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    return len(terminals) + len(sessions)
+
 
 def main() -> None:
     """Print it."""
     here = settings.load()
-    who = subprocess.run(["who"], capture_output=True, text=True, check=False).stdout
+    nodes = [node for node in slurm.nodes() if node.powered_up]
     document = {
         "now": time.time(),
         "pending": slurm.jobs_by_partition("PENDING"),
@@ -25,10 +37,10 @@ def main() -> None:
                 "epoch": node.epoch,
                 "idle_since": node.idle_since,
             }
-            for node in slurm.nodes()
-            if node.powered_up
+            for node in [node for node in nodes if node.state == "idle"][:_MOST_NODES]
         ],
-        "logins": len(who.splitlines()),
+        "powered_up": len(nodes),
+        "logins": logins(),
         "recipes": start_processing.running(here.projects),
     }
     print(json.dumps(document, separators=(",", ":")))
