@@ -28,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     twin = commands.add_parser("twin", help="run the whole system on this machine", add_help=False)
     twin.add_argument("rest", nargs=argparse.REMAINDER)
     twin.set_defaults(run=_twin)
-    parsed = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["twin"]:
+        # Past this parser, which would take the twin's own --help for its own.
+        sys.exit(_twin(argparse.Namespace(rest=given[1:])))
+    parsed = parser.parse_args(given)
     sys.exit(parsed.run(parsed))
 
 

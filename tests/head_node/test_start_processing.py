@@ -4,9 +4,10 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +43,7 @@ def project(home: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
     """What was started; start-processing itself never looks back."""
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
@@ -53,7 +54,11 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", remember)
-    return started
+    yield started
+    for child in started:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait(timeout=10)
 
 
 @pytest.fixture

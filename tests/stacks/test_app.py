@@ -47,7 +47,7 @@ def recommended() -> dict[str, object]:
 def test_the_flags_are_those_of_cdk_json(root: Path) -> None:
     settings = json.loads((root / "cdk.json").read_text())
     assert settings["context"] == dict(FLAGS)
-    assert settings["app"] == "python app.py"
+    assert settings["app"] == ".venv/bin/python app.py"
 
 
 def test_every_recommended_flag_is_set_as_recommended_but_for_our_choices(recommended: dict[str, object]) -> None:

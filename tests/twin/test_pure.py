@@ -208,3 +208,28 @@ def test_export_sends_settled_files_once_and_a_deletion_never(tmp_path: Path) ->
     (tmp_path / "map.mrc").unlink()
     export_once(kept, bucket, now=written + 9)
     assert bucket.objects == {"datasets/map.mrc": b"map"}
+
+
+def test_the_twins_own_help_and_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    from cdk_cryoem_stacks.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["twin", "--help"])
+    assert ended.value.code == 0
+    assert "status" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["twin", "demo", "--movies", "0"])
+    assert ended.value.code == 2
+    assert "got 0, allowed: 8 to 64" in capsys.readouterr().err
+
+
+def test_the_check_command_says_right_and_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from cdk_cryoem_stacks.cli import main
+
+    (tmp_path / "good.yaml").write_text("name: lab\n")
+    (tmp_path / "bad.yaml").write_text("name: lab\nfile_system: {capacity_gib: 1024}\n")
+    for name, code in (("good", 0), ("bad", 2)):
+        with pytest.raises(SystemExit) as ended:
+            main(["check", str(tmp_path / f"{name}.yaml")])
+        assert ended.value.code == code
+    assert "bad.yaml:2: file_system.capacity_gib: got 1024" in capsys.readouterr().err

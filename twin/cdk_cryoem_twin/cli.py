@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
             "--config", type=Path, default=here.checkout / "twin" / "cryoem.yaml", help="default: twin/cryoem.yaml"
         )
     demo.add_argument("--output", type=Path, default=Path("build/demo"), help="for the report; default: build/demo")
-    demo.add_argument("--movies", type=int, default=16, help="how many movies the microscope takes; default: 16")
+    demo.add_argument(
+        "--movies", type=_movies, default=16, help="how many movies the microscope takes, 8 to 64; default: 16"
+    )
     demo.add_argument("--keep", action="store_true", help="leave the twin up, to look around")
     up.set_defaults(run=_up)
     demo.set_defaults(run=_demo)
@@ -47,6 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     logs.set_defaults(run=_logs)
     parsed = parser.parse_args(list(arguments))
+    # As on Ctrl-C: what was begun is taken down.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     try:
         if parsed.run in (_status, _logs):
             return int(parsed.run(here, parsed))
@@ -58,6 +64,21 @@ def main(arguments: Sequence[str]) -> int:
     except GaveUp as error:
         print(f"cryoem twin: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ncryoem twin: interrupted", file=sys.stderr)
+        return 130
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _movies(text: str) -> int:
+    """At least eight: with fewer particles the map cannot agree with the truth."""
+    number = int(text)
+    if not 8 <= number <= 64:
+        raise argparse.ArgumentTypeError(f"got {number}, allowed: 8 to 64")
+    return number
 
 
 def _up(here: Places, parsed: argparse.Namespace) -> int:
@@ -80,6 +101,8 @@ def _down(here: Places, parsed: argparse.Namespace) -> int:
 def _demo(here: Places, parsed: argparse.Namespace) -> int:
     from .demo import Demo, StageFailed
 
+    if lifecycle.is_up(here):
+        print("a twin is up; the demo begins from nothing and replaces it", flush=True)
     demo = Demo(
         here,
         Mode(strict=parsed.strict),

@@ -52,7 +52,11 @@ class Demo:
         self.output.mkdir(parents=True, exist_ok=True)
         with Live(self, console=self.console, refresh_per_second=4) if self.console.is_terminal else _nothing() as live:
             self._live = live
-            summary = self._stages()
+            try:
+                summary = self._stages()
+            finally:
+                if self._observer is not None:
+                    self._observer.stop()
         self._report(summary)
         return summary
 
@@ -89,7 +93,7 @@ class Demo:
             self._until(lambda: self._power("running", after="stopped"), "EC2 to say that the head node runs", 90)
             self._until(lambda: seen.seen("cryoem.platform", "Dataset Landed"), "the event Dataset Landed", 60)
             self._say(f"{record['objects']} objects, {record['reason']}")
-        with self._in("lane hook: lanes launched", log="emulator"):
+        with self._in("lane hook: lanes launched in cryoSPARC and RELION", log="emulator"):
             lanes = self._until(lambda: seen.records("lanes"), "the lanes' record", 180)[0]
             self._say(", ".join(lanes["lanes"]))
         with self._in("RELION and cryoSPARC jobs on nodes that boot for them", log="slurmctld"):
@@ -137,7 +141,6 @@ class Demo:
                 )
             )
             self._say(str(self.output / "timeline.html"))
-        seen.stop()
         return summary
 
     def _transfer(self, make: Callable[[str], Any], task: str) -> int:
@@ -192,6 +195,8 @@ class Demo:
     @contextmanager
     def _in(self, stage: str, *, log: str) -> Iterator[None]:
         self._stage, self._note = stage, ""
+        if self._live is None:
+            self.console.print(f"          {stage} ...", highlight=False)
         began = time.monotonic()
         try:
             yield
@@ -243,7 +248,7 @@ class Demo:
         )
         if summary.pbr is not None and summary.mean_cold_wait_seconds is not None:
             self.console.print(
-                f"PBR {summary.pbr:.2f}, mean cold wait {summary.mean_cold_wait_seconds:.1f} s "
+                f"PBR (paid / used GPU-seconds) {summary.pbr:.2f}, mean cold wait {summary.mean_cold_wait_seconds:.1f} s "
                 "(nodes of the twin boot in 3 s, jobs take seconds).",
                 highlight=False,
             )

@@ -79,6 +79,8 @@ def up(places: Places, mode: Mode, say: Say, *, config: Path) -> dict[str, dict[
         say("emulator")
         _start_emulator(places, mode)
     mode.save(places)
+    # Of a command that was killed; it would hold the CDK's lock.
+    processes.stop_matching(places, "cdk")
     say("cdk bootstrap")
     _cdk(places, mode, ["bootstrap", f"aws://{ACCOUNT}/{REGION}"], log="cdk-bootstrap.log", config=config)
     token = _provider(places, mode)

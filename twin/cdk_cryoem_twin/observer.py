@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import BotoCoreError, ClientError
 
 from .places import Places
 from .slurm import controller
@@ -77,9 +78,12 @@ class Observer:
     def _listen(self, queue: str) -> None:
         sqs = self.make("sqs")
         while not self._done.is_set():
-            for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get(
-                "Messages", []
-            ):
+            try:
+                received = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+            except (BotoCoreError, ClientError):
+                # The emulator has gone; whoever waits for an event says so.
+                return
+            for message in received.get("Messages", []):
                 body = json.loads(message["Body"])
                 self.events.append(
                     Event(

@@ -66,6 +66,11 @@ def stop_all(places: Places) -> int:
     return len(found)
 
 
+def stop_matching(places: Places, word: str) -> None:
+    """Stop this twin's processes whose program or first argument has this name."""
+    _stop([p for p in ours(places) if any(Path(part).name == word for part in p.cmdline()[:2])])
+
+
 def _stop(processes: list[psutil.Process]) -> None:
     for process in processes:
         try:

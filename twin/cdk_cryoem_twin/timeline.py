@@ -74,7 +74,7 @@ def draw(run: Run, png: Path) -> str:
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     axis.invert_yaxis()
     axis.set_xlim(-end * 0.01, end * 1.28)
-    axis.set_xlabel("seconds; pale: waiting or booting", fontsize=9, color=_INK)
+    axis.set_xlabel("seconds; pale: waiting, booting or asleep", fontsize=9, color=_INK)
     axis.set_title(
         f"{run.dataset}: from the microscope's share to a map at {run.resolution_angstrom:.1f} Å", fontsize=11
     )
@@ -105,14 +105,15 @@ def page(run: Run, svg: str, comparison: Path, target: Path) -> None:
 <title>{html.escape(run.dataset)}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: {_INK}; margin: 2rem auto; max-width: 68rem; padding: 0 1rem }}
-svg, img {{ max-width: 100%; height: auto }}
+img {{ max-width: 100%; height: auto }} svg {{ width: 100%; min-width: 44rem; height: auto }}
+.wide {{ overflow-x: auto }}
 table {{ border-collapse: collapse; width: 100% }} td, th {{ padding: .3rem .6rem; border-bottom: 1px solid {_PALE}; text-align: left }}
 .n {{ text-align: right; font-variant-numeric: tabular-nums }}
 </style>
 <h1>{html.escape(run.dataset)}</h1>
-{svg}
+<div class=wide>{svg}</div>
 <h2>Jobs</h2>
-<table><tr><th>job<th>name<th>lane<th class=n>waited, s<th class=n>ran, s<th class=n>USD<th>state</tr>{rows}</table>
+<div class=wide><table><tr><th>job<th>name<th>lane<th class=n>waited, s<th class=n>ran, s<th class=n>USD<th>state</tr>{rows}</table></div>
 <p>Jobs {total.jobs_usd:.4f} USD; their nodes {total.nodes_usd:.4f} USD at list prices, boot and idle time included.
 {_efficiency(total)}</p>
 <h2>The map against the truth</h2>

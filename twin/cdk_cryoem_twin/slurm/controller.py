@@ -74,7 +74,8 @@ def start(places: Places) -> None:
             "log-file": base / "log" / "munged.log",
             "seed-file": base / "munge.seed",
         }
-        _run(["munged", *(f"--{name}={value}" for name, value in arguments.items())], env)
+        # --force: a checkout below a folder that others cannot enter is as good; nobody else is to use this one.
+        _run(["munged", "--force", *(f"--{name}={value}" for name, value in arguments.items())], env)
     _run(["slurmctld"], env)
     wait_for(lambda: _answers(env), "slurmctld to answer", seconds=30, log=base / "log" / "slurmctld.log")
 
