@@ -251,3 +251,28 @@ def test_two_sets_of_hooks_fit_in_one_stack(stack: Stack) -> None:
     template.resource_count_is("AWS::Lambda::Function", 8)
     template.resource_count_is("AWS::DynamoDB::Table", 2)
     template.all_resources_properties("AWS::Events::Rule", {"Name": Match.absent()})
+
+
+def test_cloudwatch_may_publish_to_the_new_alarm_topic(defaults: Made) -> None:
+    """A topic with a policy of its own has lost the default one; without this every alarm is mute."""
+    (policy,) = defaults[2].find_resources("AWS::SNS::TopicPolicy").values()
+    allowed = [s for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
+    assert [(s["Action"], s["Principal"]) for s in allowed] == [
+        ("sns:Publish", {"Service": "cloudwatch.amazonaws.com"})
+    ]
+
+
+def test_a_failed_sweep_ends_in_the_dead_letters_and_an_event_hook_has_its_queue_for_that(defaults: Made) -> None:
+    stack, hooks, template = defaults
+    functions = template.find_resources("AWS::Lambda::Function")
+    targets = {
+        functions[stack.get_logical_id(hook.function.node.default_child)]["Properties"].get("DeadLetterConfig")  # type: ignore[arg-type]
+        is not None: hook
+        for hook in (hooks.node_hook, hooks.sweeper)
+    }
+    assert targets == {False: hooks.node_hook, True: hooks.sweeper}
+
+
+def test_no_hook_crowds_the_head_node(defaults: Made) -> None:
+    mappings = defaults[2].find_resources("AWS::Lambda::EventSourceMapping").values()
+    assert [m["Properties"]["ScalingConfig"] for m in mappings] == [{"MaximumConcurrency": 2}] * 3
