@@ -25,13 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show = commands.add_parser("schema", help="write the JSON Schema of the configuration file, for editors")
     show.add_argument("--output", type=Path, help="file to write (default: standard output)")
     show.set_defaults(run=_schema)
-    twin = commands.add_parser("twin", help="run the whole system on this machine", add_help=False)
-    twin.add_argument("rest", nargs=argparse.REMAINDER)
-    twin.set_defaults(run=_twin)
+    commands.add_parser("twin", help="run the whole system on this machine")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["twin"]:
         # Past this parser, which would take the twin's own --help for its own.
-        sys.exit(_twin(argparse.Namespace(rest=given[1:])))
+        sys.exit(_twin(given[1:]))
     parsed = parser.parse_args(given)
     sys.exit(parsed.run(parsed))
 
@@ -60,11 +58,11 @@ def _schema(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _twin(parsed: argparse.Namespace) -> int:
+def _twin(arguments: Sequence[str]) -> int:
     if importlib.util.find_spec("cdk_cryoem_twin") is None:
         print("cryoem: the twin is part of a checkout of cdk-cryoem, not of the installed package", file=sys.stderr)
         return 2
-    code: int = importlib.import_module(_TWIN).main(parsed.rest)
+    code: int = importlib.import_module(_TWIN).main(arguments)
     return code
 
 

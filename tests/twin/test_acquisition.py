@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,8 +12,6 @@ import numpy as np
 import pytest
 
 from cdk_cryoem_twin.acquisition import Acquisition, RelionMissingError, acquire, main, synthetic_volume
-
-needs_relion = pytest.mark.skipif(shutil.which("relion_project") is None, reason="the Debian package relion is missing")
 
 MOVIE = re.compile(
     r"Images-Disc1/GridSquare_(?P<square>\d{8})/Data/"
@@ -47,7 +44,6 @@ def digests(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@needs_relion
 def test_movies_are_named_and_ordered_as_epu_does(acquisition: Acquisition) -> None:
     matches = [MOVIE.fullmatch(str(movie.relative_to(acquisition.root))) for movie in acquisition.movies]
     assert all(matches)
@@ -62,7 +58,6 @@ def test_movies_are_named_and_ordered_as_epu_does(acquisition: Acquisition) -> N
     assert (acquisition.root / "EpuSession.dm").is_file()
 
 
-@needs_relion
 def test_metadata_beside_each_movie_tells_how_it_was_taken(acquisition: Acquisition) -> None:
     space = "{http://schemas.datacontract.org/2004/07/Fei.SharedObjects}"
     for movie in acquisition.movies:
@@ -78,7 +73,6 @@ def test_metadata_beside_each_movie_tells_how_it_was_taken(acquisition: Acquisit
         assert re.sub(r"[-:Z]", "", moment).replace("T", "_") in movie.name
 
 
-@needs_relion
 def test_movies_are_frames_of_counted_electrons(acquisition: Acquisition) -> None:
     expected = acquisition.dose_per_frame * acquisition.pixel_size_angstrom**2
     for movie in acquisition.movies:
@@ -98,7 +92,6 @@ def test_movies_are_frames_of_counted_electrons(acquisition: Acquisition) -> Non
         assert frames.var(axis=(1, 2)) == pytest.approx(expected, rel=0.1)
 
 
-@needs_relion
 def test_picks_add_up_and_their_boxes_do_not_overlap(acquisition: Acquisition) -> None:
     total = 0
     for movie in acquisition.movies:
@@ -112,7 +105,6 @@ def test_picks_add_up_and_their_boxes_do_not_overlap(acquisition: Acquisition) -
     assert total == acquisition.particles == 45
 
 
-@needs_relion
 def test_particles_are_dark_and_where_the_picks_say(acquisition: Acquisition) -> None:
     inside, outside = [], []
     for movie in acquisition.movies:
@@ -127,7 +119,6 @@ def test_particles_are_dark_and_where_the_picks_say(acquisition: Acquisition) ->
     assert np.mean(inside) < 0.99 * np.mean(outside)
 
 
-@needs_relion
 def test_what_is_given_covers_every_movie_and_particle(acquisition: Acquisition) -> None:
     names = [str(movie.relative_to(acquisition.root)) for movie in acquisition.movies]
     metadata = acquisition.root / "Metadata"
@@ -138,14 +129,12 @@ def test_what_is_given_covers_every_movie_and_particle(acquisition: Acquisition)
     assert {row["MicrographShiftX"] for row in drift if row["MicrographFrameNumber"] == "1"} == {"0.0"}
 
 
-@needs_relion
 def test_the_true_volume_is_not_in_the_dataset(acquisition: Acquisition) -> None:
     assert acquisition.truth.is_file()
     assert not acquisition.truth.is_relative_to(acquisition.root)
     assert hashlib.sha256(acquisition.truth.read_bytes()).hexdigest() not in digests(acquisition.root).values()
 
 
-@needs_relion
 def test_a_seed_gives_the_same_bytes_again_and_another_does_not(tmp_path: Path) -> None:
     made = {}
     for name, seed in (("first", 5), ("again", 5), ("other", 6)):
@@ -157,7 +146,6 @@ def test_a_seed_gives_the_same_bytes_again_and_another_does_not(tmp_path: Path) 
     assert made["first"]["truth.mrc"] != made["other"]["truth.mrc"]
 
 
-@needs_relion
 def test_a_dataset_is_not_written_over(acquisition: Acquisition, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         acquire(acquisition.root, truth=tmp_path / "truth.mrc")

@@ -324,14 +324,6 @@ def emit(source: str, detail_type: str, detail: Json, resources: Sequence[str] =
     )
 
 
-def seed_parameter(name: str, value: str) -> None:
-    """A public parameter: they live under a prefix that PutParameter refuses."""
-    _ssm._parameters[name] = {
-        "Name": name, "Type": "String", "Value": value, "Version": 1, "LastModifiedDate": 0.0,
-        "DataType": "aws:ec2:image", "ARN": f"arn:aws:ssm:{get_region()}::parameter{name}",
-    }  # fmt: skip
-
-
 def mend() -> None:
     """What ministack 1.5.33 drops although it matters here."""
 

@@ -30,6 +30,8 @@ def state_of(lock: Path, done: Path) -> str:
     """finished, running or waiting."""
     if done.exists():
         return "finished"
+    if not lock.exists():
+        return "waiting"
     with lock.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,16 +66,19 @@ def main() -> None:
     project = here.projects / arguments.dataset
     if not os.access(recipe, os.X_OK):
         sys.exit(f"no recipe {arguments.recipe} on this head node; put it into the folder processing.recipes names")
-    there = sum(len(files) for _, _, files in os.walk(data))
-    if there < arguments.objects:
-        print(
-            f"{data} has {there} of {arguments.objects} files: the file system imports them in a while", file=sys.stderr
-        )
-        sys.exit(_TEMPORARY_FAILURE)
     notes = project / ".processing"
-    notes.mkdir(parents=True, exist_ok=True)
     lock, done = notes / f"{arguments.recipe}.lock", notes / f"{arguments.recipe}.done"
     state = state_of(lock, done)
+    if state == "waiting":
+        there = sum(len(files) for _, _, files in os.walk(data))
+        if there < arguments.objects:
+            print(
+                f"{data} has {there} of {arguments.objects} files: the file system imports them in a while",
+                file=sys.stderr,
+            )
+            sys.exit(_TEMPORARY_FAILURE)
+        notes.mkdir(parents=True, exist_ok=True)
+        lock.touch()
     attempts = notes / f"{arguments.recipe}.attempts"
     tried = int(attempts.read_text()) if attempts.exists() else 0
     if state == "waiting" and tried >= _MOST_ATTEMPTS:
