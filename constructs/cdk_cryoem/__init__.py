@@ -1,6 +1,8 @@
 """AWS CDK constructs for cryo-EM computing: movies land, lanes open, jobs run, nodes go."""
 
+from .cryosparc import Cryosparc
 from .engine import JOB_EVENT_DETAIL_TYPE, JOB_EVENT_SOURCE, Engine
+from .head_node_programs import HeadNodePrograms
 from .hook_function import HookFunction
 from .instances import InstanceShape, instance_shapes
 from .landing_zone import LandingZone
@@ -27,9 +29,11 @@ __all__ = [
     "ClusterInputs",
     "CryoEmError",
     "CryoEmPlatform",
+    "Cryosparc",
     "Engine",
     "HeadNode",
     "HeadNodeDocuments",
+    "HeadNodePrograms",
     "HookFunction",
     "ILustreStore",
     "InstanceShape",

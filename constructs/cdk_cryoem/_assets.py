@@ -18,3 +18,8 @@ def lambda_root() -> Path:
 def head_node_root() -> Path:
     """The scripts that the head node gets."""
     return _HERE / "head_node"
+
+
+def prepare_node_script() -> Path:
+    """What a compute node runs before it takes jobs."""
+    return _HERE / "node" / "prepare-node.sh"

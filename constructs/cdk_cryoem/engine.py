@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 
 from .lane import Lane
@@ -43,3 +44,6 @@ class Engine(Protocol):
     @property
     def lane_manifest(self) -> LaneManifest:
         """The lanes as the hooks and the head node read them."""
+
+    def metric_failed_nodes(self) -> cloudwatch.IMetric:
+        """How many nodes were wanted and did not come up, in five minutes."""

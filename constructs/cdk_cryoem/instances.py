@@ -17,7 +17,10 @@ _TABLE = Path(__file__).parent / "data" / "instances.csv"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceShape:
-    """What one instance type has. Memory in GiB, local NVMe in GB, price in USD per hour on demand (us-east-1)."""
+    """What one instance type has. Memory in GiB, local NVMe in GB, price in USD per hour on demand (us-east-1).
+
+    efa: whether it can have an Elastic Fabric Adapter. capacity_block: whether EC2 sells Capacity Blocks of it.
+    """
 
     instance_type: str
     gpus: int
@@ -27,6 +30,8 @@ class InstanceShape:
     memory_gib: int
     nvme_gb: int
     usd_per_hour: float
+    efa: bool = False
+    capacity_block: bool = False
 
 
 @functools.cache
@@ -43,6 +48,8 @@ def instance_shapes() -> Mapping[str, InstanceShape]:
             memory_gib=int(row["memory_gib"]),
             nvme_gb=int(row["nvme_gb"]),
             usd_per_hour=float(row["usd_per_hour"]),
+            efa=row["efa"] == "yes",
+            capacity_block=row["capacity_block"] == "yes",
         )
         for row in csv.DictReader(lines)
     }

@@ -14,6 +14,8 @@ from .problems import Problem, known, require
 # ParallelCluster refuses other queue and compute resource names (its QueueNameValidator, 3.16.1).
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _NAME_MAX = 25
+_RESERVATION = re.compile(r"cr-[0-9a-f]{17}")
+SPOT_SUFFIX = "-spot"
 # ParallelCluster gives Slurm 95 % of what EC2 states, because the kernel keeps the rest.
 _SCHEDULABLE_MEMORY = 0.95
 
@@ -25,6 +27,8 @@ class Capacity(enum.StrEnum):
     """A node is never taken back. Right for cryoSPARC jobs, which do not resume after a kill."""
     SPOT = "spot"
     """About half the price; EC2 may take the node back with two minutes' notice and Slurm requeues the job."""
+    CAPACITY_BLOCK = "capacity-block"
+    """Nodes of a Capacity Block, paid in advance for its whole time: all of them are there while it is active."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +40,11 @@ class Lane:
         close the lane. The first is the one priced: put the one you expect to get first.
     gpus: GPUs of each node (0 for a CPU lane).
     max_nodes: the most nodes that may exist at once. Nodes cost nothing while there are none.
-    capacity: on-demand (default) or spot.
+    capacity: on-demand (default), spot or capacity-block.
+    capacity_reservation_id: nodes come out of this On-Demand Capacity Reservation or Capacity Block. It is made for one
+        instance type, so the lane has one; max_nodes ought not to be more than it reserves.
+    nodes_per_job: the most nodes that one RELION job may spread over by MPI; default 1, and always 1 for cryoSPARC. Above
+        1 the nodes are placed close together, and get an Elastic Fabric Adapter if all types can have one.
     particle_cache: use the nodes' local NVMe as particle cache (default), when the types have one.
     memory_multiplier: memory asked of Slurm = what the job declares x this. Default 2.0: declared memory is often
         too small and the kernel then kills the job without a message (AWS's own guidance uses 2.0).
@@ -51,6 +59,8 @@ class Lane:
     gpus: int = 0
     max_nodes: int = 4
     capacity: Capacity = Capacity.ON_DEMAND
+    capacity_reservation_id: str | None = None
+    nodes_per_job: int = 1
     particle_cache: bool = True
     memory_multiplier: float = 2.0
     time_limit_hours: float = 48.0
@@ -104,6 +114,25 @@ class Lane:
         """Whether cryoSPARC copies particles to the node's local NVMe in this lane."""
         return self.particle_cache and self.nvme_gb > 0
 
+    @property
+    def has_spread_jobs(self) -> bool:
+        """Whether a job may run on several nodes, which then want to be close together."""
+        return self.nodes_per_job > 1
+
+    @property
+    def has_efa(self) -> bool:
+        """Whether the nodes get an Elastic Fabric Adapter: where jobs spread and every type can have one."""
+        return self.has_spread_jobs and all(self.shapes[t].efa for t in self.instance_types)
+
+    def spot_twin(self) -> Lane:
+        """The same lane on spot capacity, called NAME-spot. Errors: CryoEmError for a lane that is not on-demand."""
+        if self.capacity is not Capacity.ON_DEMAND or self.capacity_reservation_id:
+            require(
+                f"lane {self.name!r}",
+                [Problem(property="spot_twin", value=True, allowed="for on-demand lanes without a reservation")],
+            )
+        return dataclasses.replace(self, name=f"{self.name}{SPOT_SUFFIX}", capacity=Capacity.SPOT)
+
     def manifest(self) -> dict[str, object]:
         """The lane as the hooks and the head node read it (one entry of the lane manifest)."""
         return {
@@ -113,10 +142,12 @@ class Lane:
             "vcpus": self.vcpus,
             "memory_mib": self.memory_mib,
             "max_nodes": self.max_nodes,
+            "nodes_per_job": self.nodes_per_job,
             "cache_gb": self.nvme_gb if self.uses_particle_cache else 0,
             "memory_multiplier": self.memory_multiplier,
             "time_limit_minutes": round(self.time_limit_hours * 60),
             "hold_minutes": self.hold_minutes,
+            "always_on": self.capacity is Capacity.CAPACITY_BLOCK,
             "usd_per_hour": self.usd_per_hour,
         }
 
@@ -128,6 +159,8 @@ def lane_problems(
     gpus: int = 0,
     max_nodes: int = 4,
     capacity: Capacity = Capacity.ON_DEMAND,
+    capacity_reservation_id: str | None = None,
+    nodes_per_job: int = 1,
     particle_cache: bool = True,
     memory_multiplier: float = 2.0,
     time_limit_hours: float = 48.0,
@@ -140,6 +173,7 @@ def lane_problems(
     limits = (
         ("gpus", gpus, 0, 16),
         ("max_nodes", max_nodes, 1, 1000),
+        ("nodes_per_job", nodes_per_job, 1, max_nodes if known(max_nodes) and max_nodes >= 1 else 1000),
         ("memory_multiplier", memory_multiplier, 0.1, 10),
         ("time_limit_hours", time_limit_hours, 0.1, 24 * 30),
         ("hold_minutes", hold_minutes, 0, 24 * 60),
@@ -160,7 +194,9 @@ def lane_problems(
             fix="Check the spelling, or give its InstanceShape in shapes",
         )
     if instance_types and not unknown:
-        yield from _shape_problems([shapes[t] for t in instance_types], gpus)
+        types = [shapes[t] for t in instance_types]
+        yield from _shape_problems(types, gpus)
+        yield from _capacity_problems(types, capacity, capacity_reservation_id)
 
 
 def _name_problems(name: str) -> Iterator[Problem]:
@@ -190,6 +226,45 @@ def _shape_problems(types: Sequence[InstanceShape], gpus: int) -> Iterator[Probl
             value=gpus,
             allowed=f"the number of GPUs of the lane's types ({listed})",
             fix="Change gpus, or choose types with that many GPUs",
+        )
+
+
+def _capacity_problems(
+    types: Sequence[InstanceShape], capacity: Capacity, reservation: str | None
+) -> Iterator[Problem]:
+    if capacity is Capacity.CAPACITY_BLOCK:
+        unsold = [shape.instance_type for shape in types if not shape.capacity_block]
+        if unsold:
+            yield Problem(
+                property="instance_types",
+                value=", ".join(unsold),
+                allowed="types that EC2 sells Capacity Blocks of (p4d, p5 and the like) with capacity: capacity-block",
+            )
+        if reservation is None:
+            yield Problem(
+                property="capacity_reservation_id",
+                value=None,
+                allowed="the Capacity Block's id, cr- and 17 hexadecimals",
+            )
+    if reservation is None or not known(reservation):
+        return
+    if not _RESERVATION.fullmatch(reservation):
+        yield Problem(
+            property="capacity_reservation_id", value=reservation, allowed="cr- and 17 hexadecimals, or nothing"
+        )
+    if capacity is Capacity.SPOT:
+        yield Problem(
+            property="capacity_reservation_id",
+            value=reservation,
+            allowed="nothing for a spot lane",
+            fix="Spot nodes never come out of a reservation",
+        )
+    if len(types) > 1:
+        yield Problem(
+            property="instance_types",
+            value=", ".join(shape.instance_type for shape in types),
+            allowed="the one type that the reservation is for",
+            fix="EC2 reserves capacity of one type; make a second lane for the others",
         )
 
 

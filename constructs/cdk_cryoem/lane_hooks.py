@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as cloudwatch_actions
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
@@ -111,6 +113,7 @@ class LaneHooks(Construct):
         self.sweeper: HookFunction = hook("Sweeper", "sweeper", with_queue=False)
         self._permit(landing_bucket, ingest_task_arns)
         self._listen(landing_bucket, ingest_task_arns)
+        self.failed_nodes_alarm: cloudwatch.Alarm = self._failed_nodes_alarm()
         self.schedule: scheduler.Schedule = scheduler.Schedule(
             self,
             "SweepSchedule",
@@ -120,6 +123,23 @@ class LaneHooks(Construct):
             ),
             description="Converge without waiting for events",
         )
+
+    def _failed_nodes_alarm(self) -> cloudwatch.Alarm:
+        alarm = cloudwatch.Alarm(
+            self,
+            "FailedNodesAlarm",
+            metric=self._engine.metric_failed_nodes(),
+            threshold=1,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            alarm_description=(
+                "Nodes of the cluster do not come up. Jobs wait, and after some failures their lane is closed: "
+                "docs/operations.md, 'A lane does not open'"
+            ),
+        )
+        alarm.add_alarm_action(cloudwatch_actions.SnsAction(self.alarm_topic))
+        return alarm
 
     def _alarm_topic(self) -> sns.Topic:
         topic = sns.Topic(self, "AlarmTopic", enforce_ssl=True)

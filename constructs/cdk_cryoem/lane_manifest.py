@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
@@ -21,12 +21,21 @@ class LaneManifest(Construct):
     """An SSM parameter with the lanes of a cluster: what cryoSPARC and RELION are to have.
 
     cluster_name: the cluster they belong to. lanes: the lanes.
+    stage_lanes: the lane of each processing stage. Default: none is named.
     Free up to 4 KiB (about 15 lanes); above, the advanced tier costs 0.05 USD a month.
     """
 
-    def __init__(self, scope: Construct, id: str, *, cluster_name: str, lanes: Sequence[Lane]) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        cluster_name: str,
+        lanes: Sequence[Lane],
+        stage_lanes: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(scope, id)
-        text = manifest_text(cluster_name=cluster_name, lanes=lanes)
+        text = manifest_text(cluster_name=cluster_name, lanes=lanes, stage_lanes=stage_lanes or {})
         size = len(text.encode())
         require(
             f"LaneManifest {id!r}",
@@ -63,11 +72,12 @@ class LaneManifest(Construct):
         )
 
 
-def manifest_text(*, cluster_name: str, lanes: Sequence[Lane]) -> str:
+def manifest_text(*, cluster_name: str, lanes: Sequence[Lane], stage_lanes: Mapping[str, str]) -> str:
     """The manifest's JSON; the same lanes always give the same text."""
     document = {
         "version": MANIFEST_VERSION,
         "cluster": cluster_name,
         "lanes": [lane.manifest() for lane in lanes],
+        "stages": dict(stage_lanes),
     }
     return json.dumps(document, separators=(",", ":"))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from aws_cdk import Aws, CustomResource, Names, Stack
+from aws_cdk import Aws, CustomResource, Duration, Names, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_assets as s3_assets
-from aws_cdk import aws_secretsmanager as secretsmanager
-from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from ._assets import NOT_SHIPPED, head_node_root
+from ._assets import prepare_node_script
+from .cryosparc import Cryosparc
+from .head_node_programs import HeadNodePrograms
 from .instances import instance_shapes
 from .lane import Lane, lane_set_problems
 from .lane_manifest import LaneManifest
@@ -25,6 +28,15 @@ from .problems import Problem, known, require
 
 OPERATING_SYSTEMS = ("ubuntu2204", "ubuntu2404")
 """ParallelCluster's systems with the glibc that cryoSPARC 5 wants and the Python 3.10 that our head node wants."""
+LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
+"""How long CloudWatch can keep logs, in days, as ParallelCluster 3.16 knows it."""
+_NODE_FAILURES = (
+    "InstanceBootstrapTimeoutErrors",
+    "OnNodeConfiguredDownloadErrors",
+    "OnNodeConfiguredRunErrors",
+    "OnNodeStartDownloadErrors",
+    "OnNodeStartRunErrors",
+)
 
 
 class ParallelCluster(Construct):
@@ -41,9 +53,14 @@ class ParallelCluster(Construct):
         longer. It is one value for all lanes, and to change it the fleet must be stopped.
     event_bus: where job events go. Default: a new bus.
     recipes: a folder of processing recipes for the head node. Default: none.
+    cryosparc: cryoSPARC to install on the head node. Default: none, RELION only.
+    backup_bucket: where cryoSPARC's database goes every night, below backups/. Default: nowhere.
+    stage_lanes: lane of each processing stage; default: as `stage_lanes` chooses.
+    permissions_boundary: on every role that ParallelCluster makes. log_retention_days: default 180.
 
     Made besides the cluster: the lane manifest, a secret with the password of the hooks' cryoSPARC user (0.40 USD a
-    month), a policy for the head node. Costs: the head node, all the time unless stopped; nodes while they run.
+    month), policies for the head node and the nodes. Costs: the head node, all the time unless stopped; nodes while they
+    run; ParallelCluster's dashboard and four alarms, 3.40 USD a month.
     IAM to deploy: iam:PassRole for the provider, cloudformation:*, and what ParallelCluster's documentation lists.
     """
 
@@ -64,6 +81,11 @@ class ParallelCluster(Construct):
         idle_backstop_minutes: int = 10,
         event_bus: events.IEventBus | None = None,
         recipes: str | None = None,
+        cryosparc: Cryosparc | None = None,
+        backup_bucket: s3.IBucket | None = None,
+        stage_lanes: Mapping[str, str] | None = None,
+        permissions_boundary: iam.IManagedPolicy | None = None,
+        log_retention_days: int = 180,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, id)
@@ -79,6 +101,8 @@ class ParallelCluster(Construct):
                     stack_name=Stack.of(self).stack_name,
                     operating_system=operating_system,
                     head_node_type=head_node.instance_type,
+                    remote_desktop_from=head_node.remote_desktop_from,
+                    log_retention_days=log_retention_days,
                 ),
             ],
         )
@@ -92,43 +116,29 @@ class ParallelCluster(Construct):
             self.provider = ParallelClusterProvider(self, "Provider", version=version)
             provider_service_token = self.provider.service_token
         self.event_bus: events.IEventBus = event_bus or events.EventBus(self, "EventBus")
-        self.lane_manifest: LaneManifest = LaneManifest(self, "LaneManifest", cluster_name=name, lanes=lanes)
-        self.cryosparc_login: secretsmanager.Secret = secretsmanager.Secret(
+        self.lane_manifest: LaneManifest = LaneManifest(
+            self, "LaneManifest", cluster_name=name, lanes=lanes, stage_lanes=stage_lanes
+        )
+        self.programs: HeadNodePrograms = HeadNodePrograms(
             self,
-            "CryosparcLogin",
-            description="The cryoSPARC user that registers lanes and starts processing",
-            generate_secret_string=secretsmanager.SecretStringGenerator(
-                secret_string_template='{"email":"hooks@cryoem.invalid"}',
-                generate_string_key="password",
-                exclude_punctuation=True,
-                password_length=40,
-            ),
+            "Programs",
+            cluster_name=name,
+            event_bus=self.event_bus,
+            lane_manifest=self.lane_manifest,
+            recipes=recipes,
+            cryosparc=cryosparc,
+            backup_bucket=backup_bucket,
         )
-        self.scripts: s3_assets.Asset = s3_assets.Asset(
-            self, "Scripts", path=str(head_node_root()), exclude=NOT_SHIPPED
+        self.node_script: s3_assets.Asset = s3_assets.Asset(self, "NodeScript", path=str(prepare_node_script()))
+        self.head_node_policy: iam.ManagedPolicy = self._policy("HeadNodePolicy", "head")
+        self.programs.grant_use(self.head_node_policy)
+        self.node_policy: iam.ManagedPolicy = self._policy("NodePolicy", "node")
+        self.node_policy.add_statements(
+            iam.PolicyStatement(
+                actions=["s3:GetObject"],
+                resources=[self.node_script.bucket.arn_for_objects(self.node_script.s3_object_key)],
+            )
         )
-        self.trampoline: s3_assets.Asset = s3_assets.Asset(
-            self, "Trampoline", path=str(head_node_root() / "trampoline.sh")
-        )
-        self.recipes: s3_assets.Asset | None = (
-            s3_assets.Asset(self, "Recipes", path=recipes, exclude=NOT_SHIPPED) if recipes else None
-        )
-        self.setup: ssm.StringParameter = ssm.StringParameter(
-            self,
-            "Setup",
-            description="What the head node's trampoline script installs, and the names it is told",
-            string_value=Stack.of(self).to_json_string(
-                {
-                    "scripts": self.scripts.s3_object_url,
-                    "recipes": self.recipes.s3_object_url if self.recipes else "none",
-                    "cluster": name,
-                    "event_bus": self.event_bus.event_bus_name,
-                    "manifest_parameter": self.lane_manifest.parameter_name,
-                    "cryosparc_secret": self.cryosparc_login.secret_arn,
-                }
-            ),
-        )
-        self.head_node_policy: iam.ManagedPolicy = self._head_node_policy()
 
         configuration = cluster_configuration(
             lanes=lanes,
@@ -142,10 +152,14 @@ class ParallelCluster(Construct):
                 client_security_group_id=file_system.client_security_group.security_group_id,
                 file_system_id=file_system.file_system_id,
                 policy_arn=self.head_node_policy.managed_policy_arn,
+                node_policy_arn=self.node_policy.managed_policy_arn,
                 session_manager_policy_arn=f"arn:{Aws.PARTITION}:iam::aws:policy/AmazonSSMManagedInstanceCore",
-                trampoline_url=self.trampoline.s3_object_url,
-                setup_parameter=self.setup.parameter_name,
+                trampoline_url=self.programs.trampoline.s3_object_url,
+                setup_parameter=self.programs.setup.parameter_name,
+                node_script_url=self.node_script.s3_object_url,
                 tags={"cryoem:cluster": name, **(tags or {})},
+                log_retention_days=log_retention_days,
+                permissions_boundary_arn=permissions_boundary.managed_policy_arn if permissions_boundary else None,
             ),
         )
         # Never service_timeout or any other property: the provider hands every one on as an argument and breaks.
@@ -167,35 +181,40 @@ class ParallelCluster(Construct):
         """The head node's EC2 instance."""
         return self.cluster.get_att_string("headNode.instanceId")
 
-    def _head_node_policy(self) -> iam.ManagedPolicy:
-        """What the head node may do beyond what ParallelCluster gives it.
+    def metric_failed_nodes(self) -> cloudwatch.IMetric:
+        """Nodes that did not come up, in five minutes: they did not boot, or their script failed.
+
+        ParallelCluster closes a lane after ten of them, and says so to nobody.
+        """
+        metrics: Mapping[str, cloudwatch.IMetric] = {
+            name[0].lower() + name[1:]: cloudwatch.Metric(
+                namespace="ParallelCluster",
+                metric_name=name,
+                dimensions_map={"ClusterName": self.cluster_name},
+                statistic="Sum",
+                period=Duration.minutes(5),
+            )
+            for name in _NODE_FAILURES
+        }
+        return cloudwatch.MathExpression(
+            expression=" + ".join(f"FILL({name}, 0)" for name in metrics),
+            using_metrics=metrics,
+            label="Nodes that did not come up",
+            period=Duration.minutes(5),
+        )
+
+    def _policy(self, id: str, kind: str) -> iam.ManagedPolicy:
+        """A policy of the cluster's own for its head node or nodes.
 
         The provider may attach only policies whose names begin with parallelcluster, hence the one physical name.
         """
         unique = Names.unique_resource_name(self, max_length=60, separator="-").lower()
-        policy = iam.ManagedPolicy(
+        return iam.ManagedPolicy(
             self,
-            "HeadNodePolicy",
-            managed_policy_name=f"parallelcluster-{unique}-{Aws.REGION}",
-            description="Head node: send job events, read the lane manifest, its scripts and the cryoSPARC login",
+            id,
+            managed_policy_name=f"parallelcluster-{unique}-{kind}-{Aws.REGION}",
+            description=f"What a cryo-EM cluster's {kind} may do beyond what ParallelCluster gives it",
         )
-        policy.add_statements(
-            iam.PolicyStatement(actions=["events:PutEvents"], resources=[self.event_bus.event_bus_arn]),
-            iam.PolicyStatement(
-                actions=["ssm:GetParameter"],
-                resources=[self.lane_manifest.parameter.parameter_arn, self.setup.parameter_arn],
-            ),
-            iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[self.cryosparc_login.secret_arn]),
-            iam.PolicyStatement(
-                actions=["s3:GetObject"],
-                resources=[
-                    asset.bucket.arn_for_objects(asset.s3_object_key)
-                    for asset in (self.scripts, self.trampoline, self.recipes)
-                    if asset is not None
-                ],
-            ),
-        )
-        return policy
 
 
 def backstop_problems(lanes: Sequence[Lane], idle_backstop_minutes: int) -> list[Problem]:
@@ -216,45 +235,74 @@ def backstop_problems(lanes: Sequence[Lane], idle_backstop_minutes: int) -> list
 
 
 def cluster_problems(
-    *, cluster_name: str, stack_name: str, operating_system: str, head_node_type: str
-) -> list[Problem]:
+    *,
+    cluster_name: str,
+    stack_name: str,
+    operating_system: str,
+    head_node_type: str,
+    remote_desktop_from: str | None = None,
+    log_retention_days: int = 180,
+) -> Iterator[Problem]:
     """Everything wrong with a cluster's own values, apart from its lanes."""
-    found: list[Problem] = []
     if known(cluster_name):
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", cluster_name):
-            found.append(
-                Problem(
-                    property="cluster_name",
-                    value=cluster_name,
-                    allowed="a lower-case letter, then lower-case letters, digits or dashes, 40 characters at most",
-                )
-            )
+        yield from name_problems(cluster_name)
         if known(stack_name) and cluster_name == stack_name:
-            found.append(
-                Problem(
-                    property="cluster_name",
-                    value=cluster_name,
-                    allowed="a name that no stack has",
-                    fix="ParallelCluster makes a stack of its own with the cluster's name",
-                )
+            yield Problem(
+                property="cluster_name",
+                value=cluster_name,
+                allowed="a name that no stack has",
+                fix="ParallelCluster makes a stack of its own with the cluster's name",
             )
     if known(operating_system) and operating_system not in OPERATING_SYSTEMS:
-        found.append(
-            Problem(
-                property="operating_system",
-                value=operating_system,
-                allowed=", ".join(OPERATING_SYSTEMS),
-                fix="cryoSPARC 5 needs glibc 2.28 and the head node's programs Python 3.10; ParallelCluster has dropped alinux2",
-            )
+        yield Problem(
+            property="operating_system",
+            value=operating_system,
+            allowed=", ".join(OPERATING_SYSTEMS),
+            fix="cryoSPARC 5 needs glibc 2.28 and the head node's programs Python 3.10; ParallelCluster has dropped alinux2",
         )
-    shape = instance_shapes().get(head_node_type)
+    yield from head_node_problems(head_node_type)
+    if remote_desktop_from is not None and known(remote_desktop_from):
+        yield from _desktop_problems(remote_desktop_from)
+    if known(log_retention_days) and log_retention_days not in LOG_RETENTION_DAYS:
+        yield Problem(
+            property="log_retention_days",
+            value=log_retention_days,
+            allowed=", ".join(map(str, LOG_RETENTION_DAYS)),
+        )
+
+
+def name_problems(cluster_name: str) -> Iterator[Problem]:
+    """What is wrong with a cluster's name."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", cluster_name):
+        yield Problem(
+            property="cluster_name",
+            value=cluster_name,
+            allowed="a lower-case letter, then lower-case letters, digits or dashes, 40 characters at most",
+        )
+
+
+def head_node_problems(instance_type: str) -> Iterator[Problem]:
+    """What is wrong with the head node's size."""
+    shape = instance_shapes().get(instance_type)
     if shape is not None and (shape.vcpus < 4 or shape.memory_gib < 16):
-        found.append(
-            Problem(
-                property="head_node.instance_type",
-                value=head_node_type,
-                allowed="4 vCPUs and 16 GiB or more",
-                fix="cryoSPARC's master needs them; m7i.xlarge is the smallest of its family that has them",
-            )
+        yield Problem(
+            property="head_node.instance_type",
+            value=instance_type,
+            allowed="4 vCPUs and 16 GiB or more",
+            fix="cryoSPARC's master needs them; m7i.xlarge is the smallest of its family that has them",
         )
-    return found
+
+
+def _desktop_problems(cidr: str) -> Iterator[Problem]:
+    try:
+        network = ipaddress.IPv4Network(cidr)
+    except ValueError:
+        network = None
+    # Half of all addresses is as open as all of them; the largest private network is a /8.
+    if network is None or network.prefixlen < 8:
+        yield Problem(
+            property="head_node.remote_desktop_from",
+            value=cidr,
+            allowed="a range of addresses such as 10.0.0.0/8, never all of them",
+            fix="Name the network of your VPN or campus",
+        )

@@ -21,6 +21,12 @@ CRYOSPARC_MOUNT = "/cryosparc"
 # CloudFormation ends a custom resource after an hour; ParallelCluster needs some of it for itself.
 _HEAD_NODE_BOOTSTRAP_SECONDS = 1800
 _NODE_ROOT_VOLUME_GIB = 60
+_CAPACITY_TYPES = {
+    Capacity.ON_DEMAND: "ONDEMAND",
+    Capacity.SPOT: "SPOT",
+    Capacity.CAPACITY_BLOCK: "CAPACITY_BLOCK",
+}
+_ALLOCATION_STRATEGIES = {Capacity.ON_DEMAND: "prioritized", Capacity.SPOT: "price-capacity-optimized"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +35,14 @@ class HeadNode:
 
     instance_type: default m7i.xlarge, cryoSPARC's minimum of 4 vCPUs and 16 GB (0.20 USD an hour).
     root_volume_gib: default 100. cryosparc_volume_gib: the retained volume for cryoSPARC's database, default 200.
+    remote_desktop_from: addresses (CIDR) that may open a DCV desktop on it, for RELION's windows. Default: nobody. The head
+        node has no public address, so they reach it through a VPN or the like. ParallelCluster only.
     """
 
     instance_type: str = "m7i.xlarge"
     root_volume_gib: int = 100
     cryosparc_volume_gib: int = 200
+    remote_desktop_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,16 +57,20 @@ class ClusterInputs:
     file_system_id: str
     policy_arn: str
     session_manager_policy_arn: str
+    node_policy_arn: str
     trampoline_url: str
     setup_parameter: str
+    node_script_url: str
     tags: Mapping[str, str]
+    log_retention_days: int = 180
+    permissions_boundary_arn: str | None = None
 
 
 def cluster_configuration(
     *, lanes: Sequence[Lane], head_node: HeadNode, inputs: ClusterInputs, idle_backstop_minutes: int = 10
 ) -> dict[str, object]:
     """The whole ClusterConfiguration."""
-    return {
+    configuration: dict[str, object] = {
         "Region": inputs.region,
         "Image": {"Os": inputs.operating_system},
         "Imds": {"ImdsSupport": "v2.0"},
@@ -99,19 +112,31 @@ def cluster_configuration(
             },
         ],
         "Monitoring": {
-            "Logs": {"CloudWatch": {"Enabled": True, "RetentionInDays": 180, "DeletionPolicy": "Retain"}},
-            "Dashboards": {"CloudWatch": {"Enabled": False}},
+            "Logs": {
+                "CloudWatch": {
+                    "Enabled": True,
+                    "RetentionInDays": inputs.log_retention_days,
+                    "DeletionPolicy": "Retain",
+                }
+            },
+            # With the dashboard come the metrics of nodes that fail to boot, which alarms watch.
+            "Dashboards": {"CloudWatch": {"Enabled": True}},
         },
         "DevSettings": {"Timeouts": {"HeadNodeBootstrapTimeout": _HEAD_NODE_BOOTSTRAP_SECONDS}},
         "Tags": [{"Key": key, "Value": value} for key, value in inputs.tags.items()],
     }
+    if inputs.permissions_boundary_arn is not None:
+        configuration["Iam"] = {"PermissionsBoundary": inputs.permissions_boundary_arn}
+    return configuration
 
 
 def _head_node(head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:
     def script(phase: str) -> dict[str, object]:
         return {"Script": inputs.trampoline_url, "Args": [phase, inputs.setup_parameter]}
 
+    desktop = head_node.remote_desktop_from
     return {
+        **({"Dcv": {"Enabled": True, "AllowedIps": desktop}} if desktop else {}),
         "InstanceType": head_node.instance_type,
         "Networking": {
             "SubnetId": inputs.subnet_id,
@@ -129,28 +154,53 @@ def _head_node(head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:
 
 def _queue(lane: Lane, inputs: ClusterInputs) -> dict[str, object]:
     minutes = round(lane.time_limit_hours * 60)
-    spot = lane.capacity is Capacity.SPOT
+    networking: dict[str, object] = {
+        "SubnetIds": [inputs.compute_subnet_id],
+        "AdditionalSecurityGroups": [inputs.client_security_group_id],
+    }
+    if lane.has_spread_jobs and lane.capacity is not Capacity.CAPACITY_BLOCK:
+        networking["PlacementGroup"] = {"Enabled": True}
     queue: dict[str, object] = {
         "Name": lane.partition,
-        "CapacityType": "SPOT" if spot else "ONDEMAND",
-        "AllocationStrategy": "price-capacity-optimized" if spot else "prioritized",
+        "CapacityType": _CAPACITY_TYPES[lane.capacity],
         "CustomSlurmSettings": {"MaxTime": str(minutes), "DefaultTime": str(minutes)},
-        "Networking": {
-            "SubnetIds": [inputs.compute_subnet_id],
-            "AdditionalSecurityGroups": [inputs.client_security_group_id],
-        },
-        "ComputeResources": [
-            {
-                "Name": COMPUTE_RESOURCE,
-                "Instances": [{"InstanceType": instance_type} for instance_type in lane.instance_types],
-                "MinCount": 0,
-                "MaxCount": lane.max_nodes,
-            }
-        ],
+        "Networking": networking,
+        "ComputeResources": [_compute_resource(lane)],
         "ComputeSettings": {"LocalStorage": _local_storage(lane)},
-        "Iam": {"AdditionalIamPolicies": [{"Policy": inputs.session_manager_policy_arn}]},
+        # Before each job it would cost minutes of GPU time (dcgmi -r 2); prepare-node.sh looks once, when a node boots.
+        "HealthChecks": {"Gpu": {"Enabled": False}},
+        "CustomActions": {
+            "OnNodeConfigured": {
+                "Script": inputs.node_script_url,
+                "Args": [str(lane.gpus), SCRATCH_MOUNT if lane.nvme_gb else "none"],
+            }
+        },
+        "Iam": {
+            "AdditionalIamPolicies": [{"Policy": inputs.node_policy_arn}, {"Policy": inputs.session_manager_policy_arn}]
+        },
     }
+    strategy = _ALLOCATION_STRATEGIES.get(lane.capacity)
+    if strategy and not lane.capacity_reservation_id:
+        queue["AllocationStrategy"] = strategy
     return queue
+
+
+def _compute_resource(lane: Lane) -> dict[str, object]:
+    resource: dict[str, object] = {
+        "Name": COMPUTE_RESOURCE,
+        # A Capacity Block is paid for as a whole, so its nodes are there as long as it is.
+        "MinCount": lane.max_nodes if lane.capacity is Capacity.CAPACITY_BLOCK else 0,
+        "MaxCount": lane.max_nodes,
+    }
+    if lane.capacity_reservation_id:
+        # ParallelCluster takes no reservation for a list of instance types.
+        resource["InstanceType"] = lane.instance_types[0]
+        resource["CapacityReservationTarget"] = {"CapacityReservationId": lane.capacity_reservation_id}
+    else:
+        resource["Instances"] = [{"InstanceType": instance_type} for instance_type in lane.instance_types]
+    if lane.has_efa:
+        resource["Efa"] = {"Enabled": True}
+    return resource
 
 
 def _local_storage(lane: Lane) -> dict[str, object]:

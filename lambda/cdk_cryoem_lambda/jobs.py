@@ -17,6 +17,7 @@ class Lane:
     memory_mib: int
     hold_minutes: int
     usd_per_hour: float
+    always_on: bool = False
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any]) -> Lane:
@@ -27,6 +28,7 @@ class Lane:
             vcpus=int(entry["vcpus"]),
             memory_mib=int(entry["memory_mib"]),
             hold_minutes=int(entry["hold_minutes"]),
+            always_on=bool(entry.get("always_on", False)),
             usd_per_hour=float(entry["usd_per_hour"]),
         )
 

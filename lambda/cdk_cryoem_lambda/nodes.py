@@ -49,13 +49,16 @@ class Status:
 def to_power_down(status: Status, lanes: Sequence[Lane]) -> list[Node]:
     """Idle nodes that nothing waits for and whose lane does not hold them any longer.
 
-    A lane with a pending job keeps its idle nodes: the next job finds one that has booted.
+    A lane with a pending job keeps its idle nodes: the next job finds one that has booted. Nodes of a Capacity Block are
+    paid for whether they run or not, and the engine would start them again.
     """
+    always_on = {lane.name for lane in lanes if lane.always_on}
     hold_seconds = {lane.name: lane.hold_minutes * 60 for lane in lanes}
     return [
         node
         for node in status.nodes
         if node.state == "idle"
+        and node.lane not in always_on
         and node.idle_since is not None
         and not status.pending.get(node.lane, 0)
         and status.now - node.idle_since >= hold_seconds.get(node.lane, 0)

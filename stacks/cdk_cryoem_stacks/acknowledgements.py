@@ -35,7 +35,7 @@ def acknowledge(stacks: Stacks) -> None:
             "Executions of this one task get their names when they start; the hook only reads them",
         )
     _accept(
-        stacks.cluster.engine.cryosparc_login,
+        stacks.cluster.engine.programs.cryosparc_login,
         "AwsSolutions-SMG4",
         "cryoSPARC has no way to rotate a password by itself; the login is generated, used by the head node alone, "
         "and replaced by deploying a new secret",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aws_cdk import App, Environment, Tags, Validations
+from aws_cdk import aws_iam as iam
 from cdk_nag import AwsSolutionsChecks
 
 from .acknowledgements import acknowledge
@@ -40,6 +41,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         vpc=network.vpc,
         subnet=network.subnet,
         file_system=storage.file_system,
+        results_bucket=storage.landing_zone.results_bucket,
         provider_service_token=token if isinstance(token, str) else None,
         env=env,
     )
@@ -54,7 +56,11 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
     )
     # The file system's associations and the cluster use it without naming it.
     cluster.add_stack_dependency(storage)
-    Tags.of(app).add("cryoem:system", name)
+    for key, value in {"cryoem:system": name, **config.tags}.items():
+        Tags.of(app).add(key, value)
+    if config.permissions_boundary_arn is not None:
+        boundary = iam.ManagedPolicy.from_managed_policy_arn(network, "Boundary", config.permissions_boundary_arn)
+        iam.PermissionsBoundary.of(app).apply(boundary)
     stacks = Stacks(network=network, storage=storage, ingest=ingest, cluster=cluster, hooks=hooks)
     acknowledge(stacks)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))

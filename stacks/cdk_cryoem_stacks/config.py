@@ -14,12 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from cdk_cryoem import Capacity, Lane, Problem, default_lanes
-from cdk_cryoem.lane import lane_problems
+from cdk_cryoem.cryosparc import CRYOSPARC_VERSION, cryosparc_problems
+from cdk_cryoem.lane import SPOT_SUFFIX, lane_problems, lane_set_problems
 from cdk_cryoem.lustre_rules import file_system_problems
 from cdk_cryoem.microscope_ingest import ingest_problems
 from cdk_cryoem.monthly_budget import budget_problems
 from cdk_cryoem.parallel_cluster import OPERATING_SYSTEMS, backstop_problems, cluster_problems
 
+_SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
+_POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
 
 
@@ -48,7 +51,7 @@ class SmbShareConfig(_Section):
     path: str = Field(description="Share and folder with forward slashes, for example /krios")
     user: str = Field(description="Who reads the share")
     password_secret_arn: str = Field(
-        pattern=r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$",
+        pattern=_SECRET_ARN,
         description="Secrets Manager secret with the password as plain text; the whole ARN with its six last characters",
     )
     domain: str | None = Field(default=None, description="Windows domain of the user")
@@ -129,7 +132,14 @@ class LaneConfig(_Section):
     instance_types: list[str] = Field(description="EC2 types of equal GPU and vCPU count, the expected one first")
     gpus: int = Field(default=0, description="GPUs of each node; 0 for a CPU lane")
     max_nodes: int = Field(default=4, description="The most nodes at once")
-    capacity: Literal["on-demand", "spot"] = "on-demand"
+    capacity: Literal["on-demand", "spot", "capacity-block"] = "on-demand"
+    capacity_reservation_id: str | None = Field(
+        default=None, description="On-Demand Capacity Reservation or Capacity Block that the nodes come out of"
+    )
+    spot_twin: bool = Field(default=False, description="A second lane NAME-spot, the same on spot capacity")
+    nodes_per_job: int = Field(
+        default=1, description="The most nodes one RELION job may spread over; they are placed close together"
+    )
     particle_cache: bool = Field(default=True, description="Use the nodes' local NVMe as particle cache")
     memory_multiplier: float = Field(default=2.0, description="Memory asked of Slurm = what the job declares x this")
     time_limit_hours: float = Field(default=48.0, description="A job that runs longer is stopped")
@@ -137,15 +147,27 @@ class LaneConfig(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _report(lane_problems(**self._values()))
+        problems = list(lane_problems(**self._values()))
+        if self.spot_twin and (self.capacity != "on-demand" or self.capacity_reservation_id):
+            problems.append(
+                Problem(property="spot_twin", value=True, allowed="for on-demand lanes without a reservation")
+            )
+        elif self.spot_twin:
+            problems += [
+                Problem(property="spot_twin", value=f"{self.name}{SPOT_SUFFIX}", allowed=p.allowed, fix=p.fix)
+                for p in lane_problems(**self._values() | {"name": f"{self.name}{SPOT_SUFFIX}"})
+                if p.property == "name"
+            ]
+        _report(problems)
         return self
 
     def _values(self) -> dict[str, Any]:
-        return self.model_dump() | {"capacity": Capacity(self.capacity)}
+        return self.model_dump(exclude={"spot_twin"}) | {"capacity": Capacity(self.capacity)}
 
-    def lane(self) -> Lane:
-        """The value object that the constructs take."""
-        return Lane(**self._values())
+    def lanes(self) -> list[Lane]:
+        """The value objects that the constructs take: the lane, and its spot twin."""
+        lane = Lane(**self._values())
+        return [lane, lane.spot_twin()] if self.spot_twin else [lane]
 
 
 class HeadNodeConfig(_Section):
@@ -155,6 +177,9 @@ class HeadNodeConfig(_Section):
     operating_system: str = Field(default="ubuntu2204", description=", ".join(OPERATING_SYSTEMS))
     root_volume_gib: int = Field(default=100, ge=50)
     cryosparc_volume_gib: int = Field(default=200, ge=50, description="Retained volume for cryoSPARC's database")
+    remote_desktop_from: str | None = Field(
+        default=None, description="Addresses (CIDR) that may open a DCV desktop on it; default: nobody. Not with pcs"
+    )
     stop_after_minutes: int = Field(default=0, description="Stop it when idle for so long; 0: never, else 15 or more")
 
     @model_validator(mode="after")
@@ -166,6 +191,7 @@ class HeadNodeConfig(_Section):
                 stack_name="stack",
                 operating_system=self.operating_system,
                 head_node_type=self.instance_type,
+                remote_desktop_from=self.remote_desktop_from,
             )
         ]
         if self.stop_after_minutes and not 15 <= self.stop_after_minutes <= 10080:
@@ -174,6 +200,32 @@ class HeadNodeConfig(_Section):
             )
         _report(problems)
         return self
+
+
+class CryosparcConfig(_Section):
+    """cryoSPARC on the head node; without it the lanes are RELION's alone."""
+
+    license_secret_arn: str = Field(
+        pattern=_SECRET_ARN,
+        description="Secrets Manager secret with the licence id; the whole ARN with its six last characters",
+    )
+    version: str = Field(default=CRYOSPARC_VERSION, description="5.x.y, or 4.7.y")
+    license_tokens: int | None = Field(default=None, description="GPUs that the licence allows at once, for a warning")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _report(cryosparc_problems(version=self.version, license_tokens=self.license_tokens))
+        return self
+
+
+class PcsConfig(_Section):
+    """What AWS Parallel Computing Service needs, with engine: pcs."""
+
+    ami_id: str = Field(
+        pattern=r"^ami-[0-9a-f]{8,17}$",
+        description="Image of head node and nodes: PCS agent, Slurm of that version, NVIDIA driver, Lustre client",
+    )
+    slurm_version: Literal["25.11", "26.05"] = "25.11"
 
 
 class NetworkConfig(_Section):
@@ -246,7 +298,8 @@ class Config(_Section):
     )
     region: str = Field(default="us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     account: str | None = Field(default=None, pattern=r"^\d{12}$", description="Default: that of the credentials")
-    engine: Literal["parallelcluster"] = "parallelcluster"
+    engine: Literal["parallelcluster", "pcs"] = Field(default="parallelcluster", description="What runs Slurm")
+    pcs: PcsConfig | None = None
     network: NetworkConfig = Field(default_factory=NetworkConfig)
     microscopes: list[MicroscopeConfig] = Field(default_factory=list)
     landing: LandingConfig = Field(default_factory=LandingConfig)
@@ -256,10 +309,52 @@ class Config(_Section):
     idle_backstop_minutes: int = Field(
         default=10, description="An idle node goes after this even if no hook acts; no lane can hold one longer"
     )
+    stages: dict[str, str] = Field(
+        default_factory=dict, description="Lane of a processing stage, where another than the default one is wanted"
+    )
+    cryosparc: CryosparcConfig | None = None
     processing: ProcessingConfig | None = None
     budget: BudgetConfig | None = None
+    permissions_boundary_arn: str | None = Field(
+        default=None, pattern=_POLICY_ARN, description="Managed policy set as boundary on every role"
+    )
+    log_retention_days: int = Field(default=180, description="How long the cluster's logs are kept, in days")
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags on everything, for your cost reports")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _report(backstop_problems([lane.lane() for lane in self.lanes], self.idle_backstop_minutes))
+        problems = [
+            *lane_set_problems([lane.name for lane in self.all_lanes()]),
+            *backstop_problems(self.all_lanes(), self.idle_backstop_minutes),
+            *(
+                problem
+                for problem in cluster_problems(
+                    cluster_name="name",
+                    stack_name="stack",
+                    operating_system=self.head_node.operating_system,
+                    head_node_type=self.head_node.instance_type,
+                    log_retention_days=self.log_retention_days,
+                )
+                if problem.property == "log_retention_days"
+            ),
+        ]
+        if self.engine == "pcs" and self.pcs is None:
+            problems.append(
+                Problem(
+                    property="pcs", value=None, allowed="a section with ami_id", fix="docs/pcs.md says how to make one"
+                )
+            )
+        if self.engine == "pcs" and self.head_node.remote_desktop_from:
+            problems.append(
+                Problem(
+                    property="head_node.remote_desktop_from",
+                    value=self.head_node.remote_desktop_from,
+                    allowed="nothing with engine: pcs, whose images have no DCV",
+                )
+            )
+        _report(problems)
         return self
+
+    def all_lanes(self) -> list[Lane]:
+        """Every lane, spot twins included."""
+        return [made for lane in self.lanes for made in lane.lanes()]

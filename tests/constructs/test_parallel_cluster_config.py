@@ -19,6 +19,8 @@ INPUTS = ClusterInputs(
     session_manager_policy_arn="arn:ssm",
     trampoline_url="s3://assets/trampoline.sh",
     setup_parameter="setup",
+    node_policy_arn="arn:aws:iam::111122223333:policy/parallelcluster-cryoem-node",
+    node_script_url="s3://cryoem-assets-111122223333/prepare-node.sh",
     tags={"cryoem:cluster": "cryoem"},
 )
 

@@ -34,6 +34,8 @@ _INPUTS = ClusterInputs(
     session_manager_policy_arn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
     trampoline_url="s3://cryoem-assets-111122223333/trampoline.sh",
     setup_parameter="CFN-ClusterSetup-0a1b2c3d",
+    node_policy_arn="arn:aws:iam::111122223333:policy/parallelcluster-cryoem-node",
+    node_script_url="s3://cryoem-assets-111122223333/prepare-node.sh",
     tags={"cryoem:cluster": "cryoem"},
 )
 

@@ -33,8 +33,12 @@ def node_sets(configuration: Mapping[str, Any]) -> list[NodeSet]:
     found = []
     for queue in configuration["Scheduling"]["SlurmQueues"]:
         for resource in queue["ComputeResources"]:
-            shapes = [instance_shapes()[entry["InstanceType"]] for entry in resource["Instances"]]
-            names = tuple(f"{queue['Name']}-dy-{resource['Name']}-{n + 1}" for n in range(int(resource["MaxCount"])))
+            shapes = [instance_shapes()[name] for name in _types(resource)]
+            always_on = int(resource["MinCount"])
+            names = tuple(
+                f"{queue['Name']}-{'st' if n < always_on else 'dy'}-{resource['Name']}-{n + 1}"
+                for n in range(int(resource["MaxCount"]))
+            )
             found.append(
                 NodeSet(
                     partition=queue["Name"],
@@ -46,6 +50,12 @@ def node_sets(configuration: Mapping[str, Any]) -> list[NodeSet]:
                 )
             )
     return found
+
+
+def _types(resource: Mapping[str, Any]) -> list[str]:
+    if "InstanceType" in resource:
+        return [resource["InstanceType"]]
+    return [entry["InstanceType"] for entry in resource["Instances"]]
 
 
 def slurm_conf(
