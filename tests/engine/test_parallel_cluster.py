@@ -1,28 +1,22 @@
 """The generated configuration, judged by ParallelCluster's own schema, validators and template synthesis.
 
-ParallelCluster pins a jsii that excludes aws-cdk-lib, so it lives in an environment of its own, made once in .tools.
+ParallelCluster pins a jsii that excludes aws-cdk-lib, so it lives in an environment of its own, made once.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdk_cryoem import Capacity, ClusterInputs, HeadNode, Lane, cluster_configuration, default_lanes
+from cdk_cryoem_stacks.parallel_cluster_check import Judge, prepare
 
 pytestmark = pytest.mark.engine
 
-_ROOT = Path(__file__).resolve().parents[2]
-_REQUIREMENTS = Path(__file__).with_name("requirements-pcluster.txt")
-_CHECK = Path(__file__).with_name("pcluster_check.py")
+_RESERVATION = "cr-0a1b2c3d4e5f60718"
 _INPUTS = ClusterInputs(
     region="us-east-1",
     operating_system="ubuntu2204",
@@ -41,34 +35,9 @@ _INPUTS = ClusterInputs(
 
 
 @pytest.fixture(scope="session")
-def python() -> Path:
-    """The isolated environment's Python; made anew when its requirements change."""
-    uv = shutil.which("uv") or str(_ROOT / ".tools" / "uv" / "bin" / "uv")
-    assert Path(uv).exists(), "uv is missing; run: make setup"
-    tag = hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    folder = _ROOT / ".tools" / f"pcluster-{tag}"
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        env = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
-        subprocess.run([uv, "venv", "--quiet", str(folder)], check=True, env=env)
-        target = ["--python", str(folder / "bin" / "python"), "-r", str(_REQUIREMENTS)]
-        subprocess.run([uv, "pip", "install", "--quiet", *target], check=True, env=env)
-        (folder / "ready").touch()
-    return folder / "bin" / "python"
-
-
-def _judge(python: Path, folder: Path, **configurations: dict[str, object]) -> dict[str, Any]:
-    files = []
-    for name, configuration in configurations.items():
-        files.append(folder / f"{name}.json")
-        files[-1].write_text(json.dumps(configuration))
-    env = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    done = subprocess.run(
-        [str(python), str(_CHECK), "--json", *map(str, files)], capture_output=True, text=True, check=False, env=env
-    )
-    assert done.returncode in (0, 1), done.stderr[-3000:]
-    verdicts: dict[str, Any] = json.loads(done.stdout)
-    return {Path(name).stem: verdict for name, verdict in verdicts.items()}
+def judge() -> Judge:
+    """ParallelCluster in its own environment; `judge.judge({name: configuration})` takes many in one process."""
+    return prepare()
 
 
 def _configuration(*lanes: Lane, **inputs: str) -> dict[str, object]:
@@ -79,17 +48,28 @@ def _errors(verdict: dict[str, Any]) -> list[object]:
     return [*verdict["schema"], *(f for f in verdict["findings"] if f["level"] == "ERROR")]
 
 
-def test_parallelcluster_accepts_what_we_generate_and_refuses_what_is_wrong(python: Path, tmp_path: Path) -> None:
+def test_parallelcluster_accepts_what_we_generate_and_refuses_what_is_wrong(judge: Judge) -> None:
     spot = Lane(name="gpu1-spot", instance_types=("g5.4xlarge",), gpus=1, capacity=Capacity.SPOT, hold_minutes=20)
-    verdicts = _judge(
-        python,
-        tmp_path,
-        default=_configuration(*default_lanes()),
-        spot_and_one_lane=_configuration(spot),
-        other_system=_configuration(*default_lanes()[:2], operating_system="ubuntu2404"),
-        dropped_system=_configuration(*default_lanes()[:2], operating_system="alinux2"),
+    reserved = Lane(name="odcr", instance_types=("g5.48xlarge",), gpus=8, capacity_reservation_id=_RESERVATION)
+    block = Lane(
+        name="block",
+        instance_types=("p5.48xlarge",),
+        gpus=8,
+        max_nodes=2,
+        capacity=Capacity.CAPACITY_BLOCK,
+        capacity_reservation_id=_RESERVATION,
     )
-    for name in ("default", "spot_and_one_lane", "other_system"):
+    verdicts = judge.judge(
+        {
+            "default": _configuration(*default_lanes()),
+            "spot_and_one_lane": _configuration(spot),
+            "reserved": _configuration(reserved),
+            "capacity_block": _configuration(block),
+            "other_system": _configuration(*default_lanes()[:2], operating_system="ubuntu2404"),
+            "dropped_system": _configuration(*default_lanes()[:2], operating_system="alinux2"),
+        }
+    )
+    for name in ("default", "spot_and_one_lane", "reserved", "capacity_block", "other_system"):
         assert _errors(verdicts[name]) == [], name
         assert verdicts[name]["strings_ok"], f"{name}: refused with every value as text, as CloudFormation sends it"
         assert verdicts[name]["template_resources"] > 0, f"{name}: ParallelCluster made no template of it"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check ParallelCluster configurations with ParallelCluster's own code, offline.
 
-    pcluster_check.py [--json] [--region REGION] [--cluster-name NAME] FILE [FILE ...]
+    check.py [--json] [--region REGION] [--cluster-name NAME] FILE [FILE ...]
 
 Each FILE is one `ClusterConfiguration`, as YAML or JSON. For each, this script
 
@@ -13,11 +13,12 @@ Each FILE is one `ClusterConfiguration`, as YAML or JSON. For each, this script
 The AWS resources a file names (subnets, security groups, file systems, policies, scripts in S3 ...) are created in
 moto first, in the shape a deployment would give them, and reported under the ids the file uses. What is judged is
 therefore the configuration, not the network around it: security group rules, DNS settings and routes are always right
-here, every named resource exists, and EC2 capacity, IAM conditions and the node bootstrap are not exercised. Capacity
-reservations and placement groups are not created, so a configuration naming one is reported as an error. Nothing is
-fetched over the network; `https://` scripts are reported as unverified.
+here, every named resource exists, and EC2 capacity, IAM conditions and the node bootstrap are not exercised. A capacity
+reservation that is named is one that fits the compute resource naming it. Placement groups are not created, so a
+configuration naming one is reported as an error. Nothing is fetched over the network; `https://` scripts are reported as
+unverified.
 
-It needs an environment of its own, see requirements-pcluster.txt, and Node: `node` on PATH or $JSII_NODE.
+It needs an environment of its own, see requirements.txt, and Node: `node` on PATH or $JSII_NODE.
 
 Exit status: 0 no ERROR and no schema error in any file, 1 otherwise, 2 wrong usage or environment.
 """
@@ -37,7 +38,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import resources
-from typing import Any
+from typing import Any, ClassVar
 from urllib.error import URLError
 
 # Before boto3, moto or jsii are imported: they read these once.
@@ -65,6 +66,7 @@ try:
     from moto.fsx.models import FileSystem, fsx_backends
     from pcluster import utils as pcluster_utils
     from pcluster.aws.aws_api import AWSApi
+    from pcluster.aws.aws_resources import CapacityReservationInfo
     from pcluster.aws.common import Cache
     from pcluster.aws.ec2 import Ec2Client
     from pcluster.constants import EBS_ROOT_VOLUME_SIZE_DEFAULT, PRIVATE_OSES, SUPPORTED_ARCHITECTURES, SUPPORTED_OSES
@@ -74,7 +76,7 @@ try:
     from pcluster.validators import s3_validators
     from pcluster.validators.common import ValidatorContext
 except ImportError as error:
-    print(f"{error}: run this in the environment that requirements-pcluster.txt describes", file=sys.stderr)
+    print(f"{error}: run this in the environment that requirements.txt describes", file=sys.stderr)
     sys.exit(2)
 
 STRINGS_ONLY = " [only when every value is a string]"
@@ -109,6 +111,9 @@ def patch() -> None:
 
     FileSystem.to_dict = with_network
 
+    # moto knows no capacity reservations.
+    Ec2Client.describe_capacity_reservations = _describe_capacity_reservations
+
     # ParallelCluster downloads its list of regions; the copy in the package is the one of its own version.
     regions = resources.files("pcluster").joinpath("resources", "supported-regions").read_text(encoding="utf-8")
     pcluster_utils.retrieve_supported_regions.cache = regions.split("\n")
@@ -128,6 +133,10 @@ def _block_device_mappings(ami: Ami) -> list[dict[str, Any]]:
         "VolumeType": "gp3",
     }
     return [{"DeviceName": ami.root_device_name, "Ebs": ebs}]
+
+
+def _describe_capacity_reservations(self: Ec2Client, capacity_reservation_ids: list[str]) -> list[Any]:
+    return [CapacityReservationInfo(World.reservations[reservation]) for reservation in capacity_reservation_ids]
 
 
 def _refuse_url(url: str) -> None:
@@ -195,6 +204,7 @@ class World:
     region: str
     config: dict[str, Any]
     made: dict[str, str] = dataclasses.field(default_factory=dict)
+    reservations: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def __post_init__(self) -> None:
         """Create everything the configuration names."""
@@ -206,6 +216,7 @@ class World:
         self._storage()
         self._identity()
         self._objects()
+        self._reservations()
 
     def translated(self) -> dict[str, Any]:
         """Return the configuration with the ids of this world."""
@@ -365,6 +376,26 @@ class World:
         systems[system].dns_name = f"{system}.fsx.{self.region}.amazonaws.com"
         systems[system].lustre_configuration["MountName"] = "fsx"
         systems[system].network = {"VpcId": self.vpc, "NetworkInterfaceIds": [interface["NetworkInterfaceId"]]}
+
+    def _reservations(self) -> None:
+        """Describe, for each compute resource that names a reservation, one of its type, zone and size."""
+        World.reservations.clear()
+        for queue in (self.config.get("Scheduling") or {}).get("SlurmQueues") or []:
+            for resource in queue.get("ComputeResources") or []:
+                reservation = (resource.get("CapacityReservationTarget") or {}).get("CapacityReservationId")
+                if reservation:
+                    block = queue.get("CapacityType") == "CAPACITY_BLOCK"
+                    World.reservations[reservation] = {
+                        "CapacityReservationId": reservation,
+                        "CapacityReservationArn": f"arn:aws:ec2:{self.region}:{DEFAULT_ACCOUNT_ID}:capacity-reservation/{reservation}",
+                        "InstanceType": resource.get("InstanceType"),
+                        "InstancePlatform": "Linux/UNIX",
+                        "AvailabilityZone": self.zone,
+                        "TotalInstanceCount": int(resource.get("MaxCount") or 10),
+                        "AvailableInstanceCount": int(resource.get("MaxCount") or 10),
+                        "State": "active",
+                        "ReservationType": "capacity-block" if block else "default",
+                    }
 
     def _identity(self) -> None:
         iam = boto3.client("iam")
