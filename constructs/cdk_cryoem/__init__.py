@@ -15,6 +15,7 @@ from .monthly_budget import MonthlyBudget
 from .parallel_cluster import ParallelCluster
 from .parallel_cluster_config import ClusterInputs, HeadNode, cluster_configuration
 from .parallel_cluster_provider import ParallelClusterProvider
+from .pcs import Pcs
 from .platform import CryoEmPlatform, Microscope
 from .problems import CryoEmError, Problem
 from .ssm_documents import HeadNodeDocuments
@@ -48,6 +49,7 @@ __all__ = [
     "NfsShare",
     "ParallelCluster",
     "ParallelClusterProvider",
+    "Pcs",
     "Problem",
     "SmbShare",
     "cluster_configuration",

@@ -87,26 +87,23 @@ class HeadNodePrograms(Construct):
             ),
         )
 
-    def grant_use(self, policy: iam.ManagedPolicy) -> None:
-        """Let whoever has the policy be the head node: send job events, read its scripts and secrets, write backups."""
-        policy.add_statements(
-            iam.PolicyStatement(actions=["events:PutEvents"], resources=[self._event_bus.event_bus_arn]),
-            iam.PolicyStatement(
-                actions=["ssm:GetParameter"],
-                resources=[self._lane_manifest.parameter.parameter_arn, self.setup.parameter_arn],
-            ),
-            iam.PolicyStatement(
-                actions=["s3:GetObject"],
-                resources=[
-                    asset.bucket.arn_for_objects(asset.s3_object_key)
-                    for asset in (self.scripts, self.trampoline, self.recipes)
-                    if asset is not None
-                ],
-            ),
-        )
-        self.cryosparc_login.grant_read(policy)
+    def grant_use(self, grantee: iam.IGrantable) -> None:
+        """Let grantee be the head node: send job events, read its scripts and secrets, write backups."""
+        objects = [
+            asset.bucket.arn_for_objects(asset.s3_object_key)
+            for asset in (self.scripts, self.trampoline, self.recipes)
+            if asset is not None
+        ]
+        parameters = [self._lane_manifest.parameter.parameter_arn, self.setup.parameter_arn]
+        for actions, resources in (
+            (["events:PutEvents"], [self._event_bus.event_bus_arn]),
+            (["ssm:GetParameter"], parameters),
+            (["s3:GetObject"], objects),
+        ):
+            iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=resources)
+        self.cryosparc_login.grant_read(grantee)
         if self._cryosparc is not None:
-            self._cryosparc.license.grant_read(policy)
+            self._cryosparc.license.grant_read(grantee)
         if self._backup_bucket is not None:
-            self._backup_bucket.grant_put(policy, f"{BACKUPS_PREFIX}*")
-            self._backup_bucket.grant_read(policy, f"{BACKUPS_PREFIX}*")
+            self._backup_bucket.grant_put(grantee, f"{BACKUPS_PREFIX}*")
+            self._backup_bucket.grant_read(grantee, f"{BACKUPS_PREFIX}*")

@@ -36,11 +36,16 @@ class ILustreStore(Protocol):
     def client_security_group(self) -> ec2.ISecurityGroup:
         """What carries this security group may mount the file system."""
 
+    @property
+    def mount_source(self) -> str | None:
+        """What is mounted, HOST@tcp:/NAME; ParallelCluster finds it out by itself."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ImportedLustreStore:
     file_system_id: str
     client_security_group: ec2.ISecurityGroup
+    mount_source: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,9 +190,13 @@ class LustreStore(Construct):
         self.connections: ec2.Connections = ec2.Connections(security_groups=[self.file_system_security_group])
 
     @staticmethod
-    def from_lustre_store_attributes(*, file_system_id: str, client_security_group: ec2.ISecurityGroup) -> ILustreStore:
-        """A file system made elsewhere."""
-        return _ImportedLustreStore(file_system_id=file_system_id, client_security_group=client_security_group)
+    def from_lustre_store_attributes(
+        *, file_system_id: str, client_security_group: ec2.ISecurityGroup, mount_source: str | None = None
+    ) -> ILustreStore:
+        """A file system made elsewhere. mount_source: HOST@tcp:/NAME, which Pcs needs."""
+        return _ImportedLustreStore(
+            file_system_id=file_system_id, client_security_group=client_security_group, mount_source=mount_source
+        )
 
     @property
     def file_system_id(self) -> str:
@@ -195,9 +204,9 @@ class LustreStore(Construct):
         return self.file_system.ref
 
     @property
-    def mount_name(self) -> str:
-        """The last part of the mount source DNSNAME@tcp:/MOUNTNAME."""
-        return self.file_system.attr_lustre_mount_name
+    def mount_source(self) -> str:
+        """What is mounted, HOST@tcp:/NAME."""
+        return f"{self.file_system.attr_dns_name}@tcp:/{self.file_system.attr_lustre_mount_name}"
 
     def metric_free_storage_bytes(self) -> cloudwatch.Metric:
         """Free space of the file system in bytes."""

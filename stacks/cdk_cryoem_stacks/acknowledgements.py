@@ -5,6 +5,7 @@ from __future__ import annotations
 from aws_cdk import Acknowledgment, Stack, Validations
 from constructs import IConstruct
 
+from cdk_cryoem import Pcs
 from cdk_cryoem.landing_zone import DATASETS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
@@ -40,6 +41,8 @@ def acknowledge(stacks: Stacks) -> None:
         "cryoSPARC has no way to rotate a password by itself; the login is generated, used by the head node alone, "
         "and replaced by deploying a new secret",
     )
+    if isinstance(stacks.cluster.engine, Pcs):
+        _acknowledge_pcs(stacks.cluster.engine)
     for hook in (hooks.dataset_hook, hooks.lane_hook, hooks.node_hook, hooks.sweeper):
         _accept(hook.role, "AwsSolutions-IAM5[Resource::*]", _NO_RESOURCES)
     function = Stack.of(hooks).get_logical_id(hooks.sweeper.function.node.default_child)  # type: ignore[arg-type]
@@ -47,6 +50,50 @@ def acknowledge(stacks: Stacks) -> None:
         stacks.hooks,
         f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
         "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
+    )
+
+
+def _acknowledge_pcs(engine: Pcs) -> None:
+    stack = Stack.of(engine)
+    for role in (engine.node_role, engine.head_node_role):
+        _accept(
+            role,
+            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore]",
+            "What the SSM agent needs, kept up to date by AWS with the agent; Session Manager is the only way in",
+        )
+    _accept(
+        engine.node_role,
+        "AwsSolutions-IAM5[Resource::*]",
+        "pcs:RegisterComputeNodeGroupInstance, by which a node reports to its cluster, knows no resources (PCS user guide)",
+    )
+    cluster = stack.get_logical_id(engine.cluster)
+    arn = f"arn:{stack.resolve(stack.partition)}" if isinstance(stack.resolve(stack.partition), str) else "arn:aws"
+    place = f"{stack.region}:<AWS::AccountId>" if stack.account.startswith("${") else f"{stack.region}:{stack.account}"
+    _accept(
+        engine.head_node_role,
+        f"AwsSolutions-IAM5[Resource::{arn}:secretsmanager:{place}:secret:pcs!slurm-secret-<{cluster}.Id>-*]",
+        "PCS makes the secret with Slurm's key and ends its name with six random characters",
+    )
+    _accept(
+        engine.head_node_role,
+        f"AwsSolutions-IAM5[Resource::{arn}:ec2:{place}:instance/*]",
+        "The head node attaches the data volume to itself; a condition on its tag holds it to instances of this cluster",
+    )
+    _accept(
+        engine.head_node.instance,
+        "AwsSolutions-EC26",
+        "Its one volume is encrypted; the rule fails on an instance whose values are known only at deployment",
+    )
+    _accept(
+        engine.head_node.instance,
+        "AwsSolutions-EC29",
+        "A protected instance could not be replaced by a deployment; what must not be lost is on the retained volume",
+    )
+    Validations.of(engine.head_node.instance).acknowledge(
+        Acknowledgment(
+            id="CloudFormation-Validate::W9010",
+            reason="The image is pinned by the configuration file: another one replaces the head node and is a decision",
+        )
     )
 
 

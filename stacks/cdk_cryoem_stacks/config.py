@@ -20,6 +20,7 @@ from cdk_cryoem.lustre_rules import file_system_problems
 from cdk_cryoem.microscope_ingest import ingest_problems
 from cdk_cryoem.monthly_budget import budget_problems
 from cdk_cryoem.parallel_cluster import OPERATING_SYSTEMS, backstop_problems, cluster_problems
+from cdk_cryoem.pcs_rules import pcs_problems
 
 _SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
 _POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
@@ -226,6 +227,9 @@ class PcsConfig(_Section):
         description="Image of head node and nodes: PCS agent, Slurm of that version, NVIDIA driver, Lustre client",
     )
     slurm_version: Literal["25.11", "26.05"] = "25.11"
+    size: Literal["SMALL", "MEDIUM", "LARGE"] = Field(
+        default="SMALL", description="Up to 32, 512 or 2048 nodes; to change it means a new cluster"
+    )
 
 
 class NetworkConfig(_Section):
@@ -344,14 +348,18 @@ class Config(_Section):
                     property="pcs", value=None, allowed="a section with ami_id", fix="docs/pcs.md says how to make one"
                 )
             )
-        if self.engine == "pcs" and self.head_node.remote_desktop_from:
-            problems.append(
-                Problem(
-                    property="head_node.remote_desktop_from",
-                    value=self.head_node.remote_desktop_from,
-                    allowed="nothing with engine: pcs, whose images have no DCV",
+        if self.engine == "pcs" and self.pcs is not None:
+            problems += [
+                problem if problem.property.startswith("head_node") else problem.under("pcs")
+                for problem in pcs_problems(
+                    lanes=self.all_lanes(),
+                    size=self.pcs.size,
+                    slurm_version=self.pcs.slurm_version,
+                    ami_id=self.pcs.ami_id,
+                    mount_source="given by the storage stack",
+                    remote_desktop_from=self.head_node.remote_desktop_from,
                 )
-            )
+            ]
         _report(problems)
         return self
 

@@ -22,8 +22,10 @@ if [[ -r /etc/parallelcluster/cfnconfig ]]; then
     user=${cfn_cluster_user:-}
 fi
 
-setting() {
-    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$setup" "$1"
+setting() { # its name, and what it is where the setup says nothing
+    python3 -c 'import json, sys
+found = json.load(open(sys.argv[1]))
+print(found.get(sys.argv[2], sys.argv[3]) if sys.argv[3:] else found[sys.argv[2]])' "$setup" "$@"
 }
 
 replace() { # new folder, its place
@@ -40,11 +42,13 @@ use_python() { # a symbolic link to the python of a virtual environment would fo
 }
 
 write_settings() { # the file
-    local bus cluster manifest secret url # here, because in the text below a failure would go unnoticed
+    local bus cluster manifest secret slurm url # here, because in the text below a failure would go unnoticed
     bus=$(setting event_bus)
     cluster=$(setting cluster)
     manifest=$(setting manifest_parameter)
     secret=$(setting cryosparc_secret)
+    slurm=${CRYOEM_SLURM_BIN-$(setting slurm_bin /opt/slurm/bin)}
+    user=$(setting user "$user")
     # Whoever installed cryoSPARC wrote its address into the settings.
     url=${CRYOEM_CRYOSPARC_URL:-$(sed -n 's/^CRYOSPARC_URL=//p' "$home/etc/head-node.env" 2>/dev/null || true)}
     cat >"$1" <<SETTINGS
@@ -59,7 +63,7 @@ NODE_POLL_SECONDS=${CRYOEM_NODE_POLL_SECONDS:-5}
 CRYOSPARC_WORKER=${CRYOEM_CRYOSPARC_WORKER:-/cryosparc/cryosparc_worker/bin/cryosparcw}
 FSX=${CRYOEM_FSX:-/fsx}
 SCRATCH=${CRYOEM_SCRATCH:-/scratch}
-SLURM_BIN=${CRYOEM_SLURM_BIN-/opt/slurm/bin}
+SLURM_BIN=$slurm
 PROCESSING_USER=$user
 ${CRYOEM_SLURM_CONF:+SLURM_CONF=$CRYOEM_SLURM_CONF}
 SETTINGS
@@ -108,6 +112,15 @@ install_packages() {
     rm -rf "$draft"
 }
 
+join_pcs() { # ParallelCluster has done all this on its own head nodes
+    [[ $(setting pcs_cluster none) != none ]] || return 0
+    if [[ $home != /opt/cryoem ]]; then
+        echo "bootstrap: $home is no head node of PCS; volume, file system and sackd stay as they are"
+        return 0
+    fi
+    bash "$home/program/join-pcs.sh" "$setup"
+}
+
 open_projects() { # everybody makes folders of their own there, like in /tmp
     local fsx
     fsx=$(sed -n 's/^FSX=//p' "$home/etc/head-node.env")
@@ -130,6 +143,7 @@ case $phase in
 install) install_programs ;;
 configure)
     [[ -x $home/bin/job-completion ]] || install_programs
+    join_pcs
     install_packages
     open_projects
     start_sender

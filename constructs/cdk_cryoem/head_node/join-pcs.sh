@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Makes this instance the head node of a PCS cluster: the data volume, the file system, and Slurm's credential daemon.
+#   join-pcs.sh SETUP.json
+# May be run again at any time; run after a new cluster was made, it joins that one. Slurm's key is never an argument.
+set -euo pipefail
+
+if (($# != 1)) || [[ ! -r $1 ]]; then
+    echo "usage: join-pcs.sh SETUP.json" >&2
+    exit 2
+fi
+setup=$1
+root=${CRYOEM_ROOT:-} # what plays / in tests
+: "${AWS_REGION:?the region}"
+
+setting() {
+    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$setup" "$1"
+}
+
+in_fstab() { # source, place, type, options: mounted now and on every boot
+    mkdir -p "$root$2"
+    grep -qF " $2 " "$root/etc/fstab" || printf '%s %s %s %s 0 0\n' "$1" "$2" "$3" "$4" >>"$root/etc/fstab"
+    mountpoint -q "$root$2" || mount "$root$2"
+}
+
+attach_data_volume() { # prints its device
+    local volume instance token device
+    volume=$(setting data_volume)
+    # The form in which EC2's NVMe volumes carry their id.
+    device=$root/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${volume/-/}
+    if [[ ! -e $device ]]; then
+        token=$(curl --silent --fail --request PUT http://169.254.169.254/latest/api/token \
+            --header 'X-aws-ec2-metadata-token-ttl-seconds: 60')
+        instance=$(curl --silent --fail --header "X-aws-ec2-metadata-token: $token" \
+            http://169.254.169.254/latest/meta-data/instance-id)
+        # While the head node before this one still has it, EC2 refuses; whoever started us tries again.
+        aws ec2 attach-volume --region "$AWS_REGION" --volume-id "$volume" --instance-id "$instance" \
+            --device /dev/sdf >/dev/null
+        for _ in {1..60}; do
+            [[ ! -e $device ]] || break
+            sleep "${CRYOEM_POLL_SECONDS:-2}"
+        done
+    fi
+    [[ -e $device ]] || { echo "join-pcs: $volume is attached, but $device is not there" >&2; return 1; }
+    echo "$device"
+}
+
+mount_data_volume() {
+    local device uuid
+    device=$(attach_data_volume)
+    # Only a disk without any file system is new; everything else is somebody's database.
+    if ! blkid "$device" >/dev/null; then mkfs.xfs -q "$device"; fi
+    uuid=$(blkid --match-tag UUID --output value "$device")
+    in_fstab "UUID=$uuid" /cryosparc xfs defaults,nofail
+}
+
+start_sackd() {
+    local described address port secret bin
+    bin=$(setting slurm_bin)
+    described=$(aws pcs get-cluster --region "$AWS_REGION" --cluster-identifier "$(setting pcs_cluster)" --output json)
+    read -r address port secret < <(python3 -c 'import json, sys
+cluster = json.load(sys.stdin)["cluster"]
+end = next(e for e in cluster["endpoints"] if e["type"] == "SLURMCTLD")
+print(end["privateIpAddress"], end["port"], cluster["slurmConfiguration"]["authKey"]["secretArn"])' <<<"$described")
+    id slurm >/dev/null 2>&1 || useradd --system --uid 401 --user-group --no-create-home --shell /usr/sbin/nologin slurm
+    mkdir -p "$root/etc/slurm"
+    (
+        umask 077
+        aws secretsmanager get-secret-value --region "$AWS_REGION" --secret-id "$secret" \
+            --query SecretString --output text | base64 --decode >"$root/etc/slurm/.slurm.key"
+    )
+    chown slurm:slurm "$root/etc/slurm/.slurm.key"
+    chmod 600 "$root/etc/slurm/.slurm.key"
+    mv "$root/etc/slurm/.slurm.key" "$root/etc/slurm/slurm.key"
+    cat >"$root/etc/systemd/system/sackd.service" <<UNIT
+[Unit]
+Description=Slurm's credentials and configuration on the head node
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=notify
+User=slurm
+Group=slurm
+RuntimeDirectory=slurm
+RuntimeDirectoryMode=0755
+ExecStart=${bin%/bin}/sbin/sackd --systemd --conf-server $address:$port
+ExecReload=/bin/kill -HUP \$MAINPID
+Restart=on-failure
+KillMode=process
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+    printf 'PATH=%s:$PATH\n' "$bin" >"$root/etc/profile.d/cryoem-slurm.sh"
+    systemctl daemon-reload
+    systemctl enable sackd
+    systemctl restart sackd
+}
+
+mount_data_volume
+in_fstab "$(setting lustre)" /fsx lustre relatime,flock,_netdev,x-systemd.requires=network-online.target,nofail
+start_sackd
+echo "join-pcs: done"

@@ -1,0 +1,68 @@
+"""What AWS Parallel Computing Service accepts, told in the words of whoever typed it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from .lane import Lane
+from .problems import Problem, known
+
+SLURM_VERSIONS = ("25.11", "26.05")
+"""Versions with an idle time of its own for each node group (PCS API reference, ComputeNodeGroupSlurmConfiguration)."""
+SIZES: Mapping[str, int] = MappingProxyType({"SMALL": 32, "MEDIUM": 512, "LARGE": 2048})
+"""The most nodes of a cluster of each size (PCS API reference, Cluster)."""
+# One sweep, so that it acts only where no hook has.
+BACKSTOP_SECONDS = 300
+
+
+def idle_seconds(lane: Lane) -> int:
+    """After how long PCS powers an idle node of the lane down by itself, whatever the hooks do."""
+    return lane.hold_minutes * 60 + BACKSTOP_SECONDS
+
+
+def pcs_problems(
+    *,
+    lanes: Sequence[Lane],
+    size: str,
+    slurm_version: str,
+    ami_id: str,
+    mount_source: str | None,
+    remote_desktop_from: str | None = None,
+) -> Iterator[Problem]:
+    """Everything wrong with a PCS cluster's own values, apart from each lane's."""
+    if known(slurm_version) and slurm_version not in SLURM_VERSIONS:
+        yield Problem(
+            property="slurm_version",
+            value=slurm_version,
+            allowed=", ".join(SLURM_VERSIONS),
+            fix="Earlier ones have one idle time for all lanes, or are no longer offered for new clusters",
+        )
+    if known(ami_id) and not re.fullmatch(r"ami-[0-9a-f]{8,17}", ami_id):
+        yield Problem(property="ami_id", value=ami_id, allowed="ami- and 8 or 17 hexadecimals")
+    if size not in SIZES:
+        yield Problem(property="size", value=size, allowed=", ".join(SIZES))
+    else:
+        nodes = sum(lane.max_nodes for lane in lanes)
+        if nodes > SIZES[size]:
+            enough = next((name for name, most in SIZES.items() if nodes <= most), None)
+            yield Problem(
+                property="size",
+                value=size,
+                allowed=f"one that takes the lanes' {nodes} nodes (SMALL 32, MEDIUM 512, LARGE 2048)",
+                fix=f"Use {enough}; on a cluster that is there it means a new cluster" if enough else "Lower max_nodes",
+            )
+    if mount_source is None:
+        yield Problem(
+            property="file_system.mount_source",
+            value=None,
+            allowed="HOST@tcp:/NAME, as the FSx console shows it",
+            fix="Give it to LustreStore.from_lustre_store_attributes: PCS mounts no file system by itself",
+        )
+    if remote_desktop_from is not None:
+        yield Problem(
+            property="head_node.remote_desktop_from",
+            value=remote_desktop_from,
+            allowed="nothing with PCS, whose images have no DCV",
+        )
