@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from cdk_cryoem import Capacity, Lane, default_lanes
 from cdk_cryoem.problems import Problem
 from cdk_cryoem.stages import lane_warnings, stage_lanes, stage_problems, stages
 
+ROOT = Path(__file__).resolve().parents[2]
 TYPES = {0: "m6i.8xlarge", 1: "g5.4xlarge", 4: "g5.12xlarge", 8: "g5.48xlarge"}
 LANES = st.lists(
     st.builds(
@@ -178,3 +181,17 @@ def test_more_gpus_than_tokens_are_said(tokens: int | None, warned: int) -> None
         assert "is 44 (gpu1 8 x 1, gpu4 4 x 4, gpu8 2 x 8, live 1 x 4)" in warning
         assert f"cryosparc.license_tokens is {tokens}." in warning
         assert "Lower max_nodes" in warning
+
+
+def test_the_document_shows_the_table() -> None:
+    text = (ROOT / "docs" / "lanes.md").read_text()
+    for stage in stages().values():
+        clients = (stage.cryosparc_job_types, stage.relion_job_types)
+        types = " | ".join(", ".join(f"`{each}`" for each in listed) or "-" for listed in clients)
+        assert f"| `{stage.name}` | {stage.description} | {stage.gpus} | `{stage.lane}` | {types} |\n" in text
+
+
+def test_the_golden_files_of_the_head_node_are_those_of_the_default_lanes() -> None:
+    golden = json.loads((ROOT / "tests" / "head_node" / "golden" / "lanes.json").read_text())
+    for lane, known in zip(default_lanes(), golden[:-1], strict=True):
+        assert {key: lane.manifest()[key] for key in known} == known

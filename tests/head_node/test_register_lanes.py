@@ -270,6 +270,6 @@ def test_what_cryosparc_is_given_is_what_its_own_client_accepts(world: World) ->
     assert (target.lane, target.hostname, target.title) == ("a", "a", "a (1 GPU)")
     assert (target.cache_path, target.cache_quota_mb) == ("/scratch/cryosparc-cache", 360_000)
     assert target.config.script_tpl == files["cluster_script.sh"]
-    assert target.config.qsub_cmd_tpl.endswith("sbatch {{ script_path_abs }}")
+    assert "{{ script_path_abs }}" in target.config.qsub_cmd_tpl
     master.remove("a")
     assert removed == ["a", "a"]
