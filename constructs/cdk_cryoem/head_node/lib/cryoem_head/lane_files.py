@@ -22,10 +22,10 @@ Values are text that people typed. Each is made a number within bounds, or compa
 
 # Jinja2, filled in by cryoSPARC for each job; only filters that every Jinja2 has. @name@ is filled in here.
 #
-# What sbatch makes of an #SBATCH line was found out on a real one (22.05): within double quotes only \ and " mean
-# something, and a backslash makes both plain. In --output a % has a meaning too, and a backslash switches off %j and goes
-# itself: no writing of it names a file in such a folder. A newline ends the line whatever is around it. So for those two
-# the job's own shell opens the file. Elsewhere Slurm does, because there it also says why it ended a job.
+# What Slurm makes of an #SBATCH line was found out on a real one (22.05). Within double quotes only \ and " mean something,
+# and a backslash before them makes them plain. In --output a % means something too, and a backslash is dropped and switches
+# %j off, so that nothing names a file in such a folder. A newline ends the line whatever is around it. For those two the
+# job's own shell opens the output; else Slurm does, because it also writes there why it ended a job.
 #
 # One node and one task always: with more tasks Slurm may spread a job over nodes. GPUs are asked for only where there are
 # some, because Slurm refuses an empty gres; too many are left in, because Slurm says best what is wrong with them.
