@@ -19,6 +19,7 @@ from .pcs import Pcs
 from .platform import CryoEmPlatform, Microscope
 from .problems import CryoEmError, Problem
 from .ssm_documents import HeadNodeDocuments
+from .stages import Stage, stage_lanes
 
 __all__ = [
     "DATASET_LANDED",
@@ -52,7 +53,9 @@ __all__ = [
     "Pcs",
     "Problem",
     "SmbShare",
+    "Stage",
     "cluster_configuration",
     "default_lanes",
     "instance_shapes",
+    "stage_lanes",
 ]

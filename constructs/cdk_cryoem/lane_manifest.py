@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from aws_cdk import Annotations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from .lane import Lane, lane_set_problems
 from .problems import Problem, require
+from .stages import lane_warnings, stage_lanes, stage_problems
 
 MANIFEST_VERSION = 1
 _STANDARD_TIER_BYTES = 4096
@@ -21,7 +23,8 @@ class LaneManifest(Construct):
     """An SSM parameter with the lanes of a cluster: what cryoSPARC and RELION are to have.
 
     cluster_name: the cluster they belong to. lanes: the lanes.
-    stage_lanes: the lane of each processing stage. Default: none is named.
+    stages: the lane of a processing stage, where another is wanted than `stage_lanes` chooses from its table.
+    license_tokens: GPUs that cryoSPARC's licence allows at once, for a warning when the lanes have more.
     Free up to 4 KiB (about 15 lanes); above, the advanced tier costs 0.05 USD a month.
     """
 
@@ -32,15 +35,18 @@ class LaneManifest(Construct):
         *,
         cluster_name: str,
         lanes: Sequence[Lane],
-        stage_lanes: Mapping[str, str] | None = None,
+        stages: Mapping[str, str] | None = None,
+        license_tokens: int | None = None,
     ) -> None:
         super().__init__(scope, id)
-        text = manifest_text(cluster_name=cluster_name, lanes=lanes, stage_lanes=stage_lanes or {})
+        self.stage_lanes: Mapping[str, str] = stage_lanes(lanes, stages or {})
+        text = manifest_text(cluster_name=cluster_name, lanes=lanes, stage_lanes=self.stage_lanes)
         size = len(text.encode())
         require(
             f"LaneManifest {id!r}",
             [
                 *lane_set_problems([lane.name for lane in lanes]),
+                *stage_problems(stages or {}, lanes),
                 *(
                     [
                         Problem(
@@ -52,6 +58,8 @@ class LaneManifest(Construct):
                 ),
             ],
         )
+        for number, warning in enumerate(lane_warnings(lanes, self.stage_lanes, license_tokens)):
+            Annotations.of(self).add_warning_v2(f"cdk-cryoem:lanes{number}", warning)
         self.parameter: ssm.StringParameter = ssm.StringParameter(
             self,
             "Resource",

@@ -55,7 +55,7 @@ class ParallelCluster(Construct):
     recipes: a folder of processing recipes for the head node. Default: none.
     cryosparc: cryoSPARC to install on the head node. Default: none, RELION only.
     backup_bucket: where cryoSPARC's database goes every night, below backups/. Default: nowhere.
-    stage_lanes: lane of each processing stage; default: as `stage_lanes` chooses.
+    stages: the lane of a processing stage, where another than the table's is wanted.
     permissions_boundary: on every role that ParallelCluster makes. log_retention_days: default 180.
 
     Made besides the cluster: the lane manifest, a secret with the password of the hooks' cryoSPARC user (0.40 USD a
@@ -83,7 +83,7 @@ class ParallelCluster(Construct):
         recipes: str | None = None,
         cryosparc: Cryosparc | None = None,
         backup_bucket: s3.IBucket | None = None,
-        stage_lanes: Mapping[str, str] | None = None,
+        stages: Mapping[str, str] | None = None,
         permissions_boundary: iam.IManagedPolicy | None = None,
         log_retention_days: int = 180,
         tags: Mapping[str, str] | None = None,
@@ -117,7 +117,12 @@ class ParallelCluster(Construct):
             provider_service_token = self.provider.service_token
         self.event_bus: events.IEventBus = event_bus or events.EventBus(self, "EventBus")
         self.lane_manifest: LaneManifest = LaneManifest(
-            self, "LaneManifest", cluster_name=name, lanes=lanes, stage_lanes=stage_lanes
+            self,
+            "LaneManifest",
+            cluster_name=name,
+            lanes=lanes,
+            stages=stages,
+            license_tokens=cryosparc.license_tokens if cryosparc else None,
         )
         self.programs: HeadNodePrograms = HeadNodePrograms(
             self,

@@ -41,7 +41,7 @@ class Pcs(Construct):
         Lustre client, the SSM agent and the AWS CLI. docs/pcs.md says how to have it built.
     cluster_name: default made from the path. head_node: size of the head node.
     slurm_version: 25.11 (default) or 26.05. size: SMALL (default, 32 nodes), MEDIUM or LARGE.
-    event_bus, recipes, cryosparc, backup_bucket, stage_lanes, tags: as for ParallelCluster.
+    event_bus, recipes, cryosparc, backup_bucket, stages, tags: as for ParallelCluster.
     log_retention: default six months.
 
     Costs: the controller all the time (SMALL: recalled as 0.60 USD an hour, not confirmed), the head node unless it is
@@ -68,7 +68,7 @@ class Pcs(Construct):
         recipes: str | None = None,
         cryosparc: Cryosparc | None = None,
         backup_bucket: s3.IBucket | None = None,
-        stage_lanes: Mapping[str, str] | None = None,
+        stages: Mapping[str, str] | None = None,
         log_retention: logs.RetentionDays = logs.RetentionDays.SIX_MONTHS,
         tags: Mapping[str, str] | None = None,
     ) -> None:
@@ -99,7 +99,12 @@ class Pcs(Construct):
         self.vpc: ec2.IVpc = vpc
         self.event_bus: events.IEventBus = event_bus or events.EventBus(self, "EventBus")
         self.lane_manifest: LaneManifest = LaneManifest(
-            self, "LaneManifest", cluster_name=name, lanes=lanes, stage_lanes=stage_lanes
+            self,
+            "LaneManifest",
+            cluster_name=name,
+            lanes=lanes,
+            stages=stages,
+            license_tokens=cryosparc.license_tokens if cryosparc else None,
         )
         self.security_group: ec2.SecurityGroup = ec2.SecurityGroup(
             self, "SecurityGroup", vpc=vpc, description="Controller, head node and nodes of the Slurm cluster"

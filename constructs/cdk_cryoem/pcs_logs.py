@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, Names, RemovalPolicy
+from aws_cdk import Aws, Duration, Fn, Names, RemovalPolicy
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
@@ -44,6 +44,8 @@ class PcsLogs(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._unique = Names.unique_resource_name(self, max_length=40, separator="-").lower()
+        stack_id = Fn.select(2, Fn.split("/", Aws.STACK_ID))
+        self._of_this_stack = Fn.select(0, Fn.split("-", stack_id))
         self._cluster_arn, self._retention = cluster_arn, retention
         self.job_log_group: logs.LogGroup = self._deliver("Jobs", "PCS_JOBCOMP_LOGS")
         self.scaling_log_group: logs.LogGroup = self._deliver("Scaling", "PCS_SCALING_LOGS")
@@ -108,13 +110,13 @@ class PcsLogs(Construct):
     def _deliver(self, id: str, log_type: str) -> logs.LogGroup:
         """A log group and the delivery into it.
 
-        The names are the deliveries' identities, and a log group's name must begin so, or each delivery would take room
-        in the account's one small resource policy.
+        A log group's name must begin so, or each delivery would take room in the account's one small resource policy. It
+        ends with what this stack has for itself, because the group stays when the stack goes.
         """
         group = logs.LogGroup(
             self,
             f"{id}Log",
-            log_group_name=f"/aws/vendedlogs/pcs/{self._unique}-{id.lower()}",
+            log_group_name=f"/aws/vendedlogs/pcs/{self._unique}-{id.lower()}-{self._of_this_stack}",
             retention=self._retention,
             removal_policy=RemovalPolicy.RETAIN,
         )
@@ -128,7 +130,7 @@ class PcsLogs(Construct):
         destination = logs.CfnDeliveryDestination(
             self,
             f"{id}Destination",
-            name=f"{self._unique}-{id.lower()}",
+            name=f"{self._unique}-{id.lower()}-log",
             destination_resource_arn=group.log_group_arn,
             output_format="json",
         )

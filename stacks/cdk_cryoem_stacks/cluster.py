@@ -28,6 +28,7 @@ class _Common(TypedDict):
     recipes: str | None
     cryosparc: Cryosparc | None
     backup_bucket: s3.IBucket | None
+    stages: dict[str, str]
     tags: dict[str, str]
 
 
@@ -66,6 +67,7 @@ class ClusterStack(Stack):
             recipes=str(config_folder / config.processing.recipes) if config.processing else None,
             cryosparc=cryosparc,
             backup_bucket=results_bucket if cryosparc else None,
+            stages=config.stages,
             tags={"cryoem:system": config.name, **config.tags},
         )
         self.engine: ParallelCluster | Pcs

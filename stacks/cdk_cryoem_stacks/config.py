@@ -21,6 +21,7 @@ from cdk_cryoem.microscope_ingest import ingest_problems
 from cdk_cryoem.monthly_budget import budget_problems
 from cdk_cryoem.parallel_cluster import OPERATING_SYSTEMS, backstop_problems, cluster_problems
 from cdk_cryoem.pcs_rules import pcs_problems
+from cdk_cryoem.stages import stage_problems
 
 _SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
 _POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
@@ -330,6 +331,7 @@ class Config(_Section):
         problems = [
             *lane_set_problems([lane.name for lane in self.all_lanes()]),
             *backstop_problems(self.all_lanes(), self.idle_backstop_minutes),
+            *stage_problems(self.stages, self.all_lanes()),
             *(
                 problem
                 for problem in cluster_problems(

@@ -12,8 +12,8 @@ import urllib.request
 from collections.abc import Mapping
 
 from . import processes
+from .cluster import PARALLEL_CLUSTER, Cluster
 from .environment import Mode, client_environment
-from .pcluster.cluster import Cluster
 from .places import Places, places
 from .slurm import controller
 from .waiting import wait_for
@@ -33,6 +33,7 @@ def head_environment(places: Places, mode: Mode, credentials: Mapping[str, str])
         "CRYOEM_HOME": str(places.home),
         "CRYOEM_SCRATCH": str(places.scratch),
         "CRYOEM_SLURM_BIN": "",
+        "CRYOEM_USER": "",
         "CRYOEM_NODE_POLL_SECONDS": "0.25",
         "CRYOEM_SLURM_CONF": str(places.slurm / "slurm.conf"),
         "SLURM_CONF": str(places.slurm / "slurm.conf"),
@@ -48,8 +49,8 @@ def head_environment(places: Places, mode: Mode, credentials: Mapping[str, str])
 
 
 def start(places: Places, environment: Mapping[str, str]) -> None:
-    """Power on: Slurm's controller, the sender of job events, the cryoSPARC double."""
-    if not processes.alive(places.slurm / "pid" / "slurmctld.pid"):
+    """Power on: the sender of job events, the cryoSPARC double, and ParallelCluster's Slurm controller."""
+    if _has_controller(places) and not processes.alive(places.slurm / "pid" / "slurmctld.pid"):
         controller.start(places)
     if not processes.alive(places.run / "sender.pid"):
         processes.start(
@@ -78,7 +79,13 @@ def stop(places: Places) -> None:
     (places.run / "head.ready").unlink(missing_ok=True)
     for name in ("sender", "cryosparc"):
         processes.stop_pid_file(places.run / f"{name}.pid")
-    controller.stop(places)
+    if _has_controller(places):
+        controller.stop(places)
+
+
+def _has_controller(places: Places) -> bool:
+    """Whether Slurm's controller runs on the head node; that of PCS runs in an account of AWS's own."""
+    return Cluster.load(places).engine == PARALLEL_CLUSTER
 
 
 def _cryosparc_answers(places: Places) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -149,6 +150,11 @@ class Observer:
         return spans(lines)
 
 
+def lane_of(node: str) -> str:
+    """LANE-dy-nodes-1 with ParallelCluster, LANE-1 with PCS."""
+    return re.sub(r"(-(dy|st)-nodes)?-\d+$", "", node)
+
+
 def spans(lines: Sequence[dict[str, Any]]) -> list[NodeSpan]:
     """Lives of nodes from launch, ready and off entries, in the order of their launches."""
     open_lives: dict[str, dict[str, Any]] = {}
@@ -158,7 +164,7 @@ def spans(lines: Sequence[dict[str, Any]]) -> list[NodeSpan]:
         found.append(
             NodeSpan(
                 node=life["node"],
-                lane=life["node"].partition("-dy-")[0],
+                lane=lane_of(life["node"]),
                 launched=life["launch"],
                 ready=life.get("ready"),
                 off=off,

@@ -87,8 +87,13 @@ class Places:
 
     @property
     def cluster_file(self) -> Path:
-        """What the ParallelCluster provider made."""
+        """The cluster that an engine made, and its head node."""
         return self.run / "cluster.json"
+
+    @property
+    def pcs_file(self) -> Path:
+        """What AWS Parallel Computing Service was told."""
+        return self.run / "pcs.json"
 
     @property
     def settings_file(self) -> Path:

@@ -47,8 +47,16 @@ attach_data_volume() { # prints its device
 mount_data_volume() {
     local device uuid
     device=$(attach_data_volume)
-    # Only a disk without any file system is new; everything else is somebody's database.
-    if ! blkid "$device" >/dev/null; then mkfs.xfs -q "$device"; fi
+    local found=0
+    blkid "$device" >/dev/null || found=$?
+    case $found in
+    0) ;;
+    2) mkfs.xfs -q "$device" ;; # no file system on it, so it is new
+    *)
+        echo "join-pcs: blkid says $found of $device; it is left as it is" >&2
+        return 1
+        ;;
+    esac
     uuid=$(blkid --match-tag UUID --output value "$device")
     in_fstab "UUID=$uuid" /cryosparc xfs defaults,nofail
 }
@@ -91,7 +99,7 @@ KillMode=process
 [Install]
 WantedBy=multi-user.target
 UNIT
-    printf 'PATH=%s:$PATH\n' "$bin" >"$root/etc/profile.d/cryoem-slurm.sh"
+    echo "PATH=$bin:\$PATH" >"$root/etc/profile.d/cryoem-slurm.sh"
     systemctl daemon-reload
     systemctl enable sackd
     systemctl restart sackd

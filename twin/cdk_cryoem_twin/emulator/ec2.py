@@ -83,15 +83,15 @@ class _SecurityGroupRule:
 
 
 def head_node_role() -> str:
-    """The role of the head node's instance profile, as the ParallelCluster provider made it."""
-    from ..pcluster.cluster import Cluster
+    """The role of the head node's instance profile."""
+    from ..cluster import Cluster
 
     return Cluster.load(places()).role_arn
 
 
 def is_head_node(instance_id: str) -> bool:
     """Whether this instance is the head node and runs."""
-    from ..pcluster.cluster import Cluster
+    from ..cluster import Cluster
 
     found = Cluster.load_if_any(places())
     running = instance(instance_id).get("State", {}).get("Name") == "running"
@@ -110,8 +110,8 @@ def execute(instance_id: str, argv: list[str]) -> tuple[int, str, str]:
 
 def _power(instance_id: str, verb: str) -> None:
     """The head node's processes follow its power state, and EC2 tells EventBridge."""
+    from ..cluster import Cluster
     from ..head import head_environment
-    from ..pcluster.cluster import Cluster
 
     found = Cluster.load_if_any(places())
     if found is not None and found.instance_id == instance_id:

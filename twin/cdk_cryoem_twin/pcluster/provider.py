@@ -14,15 +14,18 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import boto3
 
+from cdk_cryoem_stacks.changes import Effect, changes
+
 from .. import head
+from ..cluster import PARALLEL_CLUSTER, Cluster
 from ..environment import ACCOUNT, Mode, certificate
 from ..places import Places, places
 from ..slurm import controller
-from .cluster import Cluster
 
 _PROPERTIES = {"ServiceToken", "ClusterName", "ClusterConfiguration", "DeletionPolicy"}
 # The account too: here this provider hands the session to the head node, where EC2's metadata service would.
@@ -110,13 +113,18 @@ def _create(places: Places, props: Mapping[str, Any]) -> Cluster:
         ],
     )["Instances"][0]
     cluster = Cluster(
-        name=name, instance_id=made["InstanceId"], role_arn=role["Arn"], configuration=dict(configuration)
+        engine=PARALLEL_CLUSTER,
+        name=name,
+        instance_id=made["InstanceId"],
+        role_arn=role["Arn"],
+        file_system_id=_file_system_of(configuration),
+        configuration=dict(configuration),
     )
     cluster.save(places)
     for shared in ("data", "projects"):
         (places.file_systems / cluster.file_system_id / shared).mkdir(parents=True, exist_ok=True)
     places.scratch.mkdir(parents=True, exist_ok=True)
-    controller.configure(places, configuration, root=places.root / "head")
+    _configure(places, configuration)
     _custom_action(places, cluster, "OnNodeStart")
     environment = _head_environment(places, cluster)
     subprocess.run(
@@ -127,22 +135,36 @@ def _create(places: Places, props: Mapping[str, Any]) -> Cluster:
 
 
 def _update(places: Places, before: Cluster, configuration: Mapping[str, Any]) -> Cluster:
-    if configuration["HeadNode"] != before.configuration["HeadNode"]:
-        raise ValueError("HeadNode: the update is not supported; ParallelCluster would have to replace the cluster")
-    before_slurm, after_slurm = (c["Scheduling"]["SlurmSettings"] for c in (before.configuration, configuration))
-    if after_slurm["ScaledownIdletime"] != before_slurm["ScaledownIdletime"]:
-        raise ValueError("ScaledownIdletime: stop the compute fleet with the pcluster stop command first")
-    after = Cluster(
-        name=before.name,
-        instance_id=before.instance_id,
-        role_arn=before.role_arn,
-        configuration=dict(configuration),
-    )
+    found = changes(before.configuration, configuration)
+    refused = [change for change in found if change.effect.rank >= Effect.STOPS_FLEET.rank]
+    if refused:  # as ParallelCluster does while the compute fleet runs; here it cannot be stopped
+        raise ValueError(
+            "Update failure: "
+            + "; ".join(f"{change.path}: it {change.effect}. {change.what_to_do}" for change in refused)
+        )
+    if all(change.effect is Effect.NOTHING for change in found):
+        print("No changes found in your cluster configuration.")
+        return before
+    after = replace(before, configuration=dict(configuration))
     after.save(places)
-    controller.configure(places, configuration, root=places.root / "head")
+    _configure(places, configuration)
     controller.stop(places)
     controller.start(places)
     return after
+
+
+def _file_system_of(configuration: Mapping[str, Any]) -> str:
+    for storage in configuration["SharedStorage"]:
+        if storage["StorageType"] == "FsxLustre":
+            return str(storage["FsxLustreSettings"]["FileSystemId"])
+    raise ValueError("the configuration names no FSx file system")
+
+
+def _configure(places: Places, configuration: Mapping[str, Any]) -> None:
+    # Here, because it needs the library's instance table and with it the CDK, which takes seconds to import.
+    from .spec import slurm_spec
+
+    controller.configure(places, slurm_spec(configuration, root=places.root / "head"))
 
 
 def _delete(places: Places) -> None:

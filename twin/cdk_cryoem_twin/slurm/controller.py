@@ -9,12 +9,12 @@ import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..environment import base_environment
 from ..places import Places
 from ..waiting import wait_for
-from . import power
+from . import conf, power
+from .spec import SlurmSpec
 
 
 def environment(places: Places) -> dict[str, str]:
@@ -22,11 +22,8 @@ def environment(places: Places) -> dict[str, str]:
     return base_environment(places) | {"SLURM_CONF": str(places.slurm / "slurm.conf")}
 
 
-def configure(places: Places, configuration: Mapping[str, Any], *, root: Path) -> None:
+def configure(places: Places, spec: SlurmSpec) -> None:
     """Write Slurm's configuration and programs."""
-    # Here, because it needs the library's instance table and with it the CDK, which takes seconds to import.
-    from . import conf
-
     base = places.slurm
     for name in ("bin", "state", "spool", "pid", "log", "boot", "gpu"):
         (base / name).mkdir(parents=True, exist_ok=True)
@@ -34,16 +31,15 @@ def configure(places: Places, configuration: Mapping[str, Any], *, root: Path) -
     power.write_programs(places, base / "bin")
     (base / "slurm.conf").write_text(
         conf.slurm_conf(
-            configuration,
+            spec,
             base=base,
-            root=root,
             host=socket.gethostname().partition(".")[0],
             user=getpass.getuser(),
             controller_port=places.slurmctld_port,
             node_ports=places.node_ports,
         )
     )
-    (base / "gres.conf").write_text(conf.gres_conf(configuration, devices=_devices(base / "gpu")))
+    (base / "gres.conf").write_text(conf.gres_conf(spec, devices=_devices(base / "gpu")))
 
 
 def _devices(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the provider made of a ClusterConfiguration."""
+"""The cluster of this twin: its name, its head node, and what the engine was told."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..places import Places
+from .places import Places
+
+PARALLEL_CLUSTER = "parallelcluster"
+PCS = "pcs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
-    """The cluster of this twin: its name, head node, the head node's role, and its configuration."""
+    """engine: which one made it. file_system_id: what is mounted at /fsx. configuration: ParallelCluster's."""
 
+    engine: str
     name: str
     instance_id: str
     role_arn: str
+    file_system_id: str
     configuration: dict[str, Any]
-
-    @property
-    def file_system_id(self) -> str:
-        """The FSx file system that it mounts at /fsx."""
-        for storage in self.configuration["SharedStorage"]:
-            if storage["StorageType"] == "FsxLustre":
-                return str(storage["FsxLustreSettings"]["FileSystemId"])
-        raise ValueError("the configuration names no FSx file system")
 
     def save(self, places: Places) -> None:
         """Write it down, whole or not at all."""
