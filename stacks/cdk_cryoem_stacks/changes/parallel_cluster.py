@@ -149,7 +149,7 @@ def stop_commands(cluster: str, region: str) -> str:
         "Wait until no job runs (squeue): stopping ends jobs. Then, with pcluster of the cluster's version:\n"
         f"  pcluster update-compute-fleet --status STOP_REQUESTED {options}\n"
         f"  pcluster describe-compute-fleet {options}    # until STOPPED\n"
-        "  deploy\n"
+        "  tools/cdk deploy --all\n"
         f"  pcluster update-compute-fleet --status START_REQUESTED {options}"
     )
 

@@ -37,6 +37,7 @@ _RESOURCES: Final[Mapping[tuple[str, str], str]] = {
     ("AWS::EC2::VPC", "CidrBlock"): "network.cidr",
     ("AWS::EC2::Instance", "InstanceType"): "head_node.instance_type",
     ("AWS::EC2::Instance", "ImageId"): "pcs.ami_id",
+    ("AWS::EC2::Instance", "BlockDeviceMappings[0].Ebs.VolumeSize"): "head_node.root_volume_gib",
     ("AWS::EC2::Volume", "Size"): "head_node.cryosparc_volume_gib",
     ("AWS::PCS::Cluster", "Scheduler.Version"): "pcs.slurm_version",
     ("AWS::PCS::Cluster", "SlurmConfiguration.ScaleDownIdleTimeInSeconds"): "idle_backstop_minutes",
