@@ -44,7 +44,8 @@ class Lane:
     capacity_reservation_id: nodes come out of this On-Demand Capacity Reservation or Capacity Block. It is made for one
         instance type, so the lane has one; max_nodes ought not to be more than it reserves.
     nodes_per_job: the most nodes that one RELION job may spread over by MPI; default 1, and always 1 for cryoSPARC. Above
-        1 the nodes are placed close together, and get an Elastic Fabric Adapter if all types can have one.
+        1 the nodes are placed close together (those of a reservation are where it is), and get an Elastic Fabric Adapter
+        if all types can have one.
     particle_cache: use the nodes' local NVMe as particle cache (default), when the types have one.
     memory_multiplier: memory asked of Slurm = what the job declares x this. Default 2.0: declared memory is often
         too small and the kernel then kills the job without a message (AWS's own guidance uses 2.0).
@@ -101,7 +102,7 @@ class Lane:
 
     @property
     def gpu_model(self) -> str:
-        """GPU model of the first type, lower case as Slurm names it; empty for a CPU lane."""
+        """GPU model of the first type, lower case; empty for a CPU lane."""
         return self.shapes[self.instance_types[0]].gpu_model.lower()
 
     @property

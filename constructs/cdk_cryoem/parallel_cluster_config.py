@@ -158,8 +158,11 @@ def _queue(lane: Lane, inputs: ClusterInputs) -> dict[str, object]:
         "SubnetIds": [inputs.compute_subnet_id],
         "AdditionalSecurityGroups": [inputs.client_security_group_id],
     }
-    if lane.has_spread_jobs and lane.capacity is not Capacity.CAPACITY_BLOCK:
+    if lane.capacity_reservation_id is None and lane.has_spread_jobs:
         networking["PlacementGroup"] = {"Enabled": True}
+    elif lane.capacity is Capacity.ON_DEMAND and lane.has_efa:
+        # A reservation has its place already, and EC2 finds none of it in another group. With EFA that must be said.
+        networking["PlacementGroup"] = {"Enabled": False}
     queue: dict[str, object] = {
         "Name": lane.partition,
         "CapacityType": _CAPACITY_TYPES[lane.capacity],

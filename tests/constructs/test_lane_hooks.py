@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aws_cdk import Duration, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
@@ -30,6 +31,10 @@ class FakeEngine:
     head_node_instance_id: str
     event_bus: events.IEventBus
     lane_manifest: LaneManifest
+
+    def metric_failed_nodes(self) -> cloudwatch.IMetric:
+        """A metric of its own."""
+        return cloudwatch.Metric(namespace="Fake", metric_name="FailedNodes", statistic="Sum")
 
 
 def engine(stack: Stack) -> Engine:
@@ -100,16 +105,36 @@ def test_any_object_of_the_right_form_is_an_engine(stack: Stack) -> None:
     assert not isinstance(stack, Engine)
 
 
+def watching(template: Template, queues: bool) -> list[dict[str, Any]]:
+    """Alarms on dead letters, or the others."""
+    alarms = [alarm["Properties"] for alarm in template.find_resources("AWS::CloudWatch::Alarm").values()]
+    return [alarm for alarm in alarms if (alarm["Namespace"] == "AWS/SQS") is queues]
+
+
 def test_there_are_four_hooks_each_with_dead_letters_and_alarm(defaults: Made) -> None:
     stack, hooks, template = defaults
     template.resource_count_is("AWS::Lambda::Function", 4)
     template.resource_count_is("AWS::SQS::Queue", 7)
-    alarms = template.find_resources("AWS::CloudWatch::Alarm").values()
-    watched = [str(alarm["Properties"]["Dimensions"][0]["Value"]) for alarm in alarms]
+    alarms = watching(template, queues=True)
+    watched = [str(alarm["Dimensions"][0]["Value"]) for alarm in alarms]
     each = (hooks.dataset_hook, hooks.lane_hook, hooks.node_hook, hooks.sweeper)
     assert sorted(watched) == sorted(str(stack.resolve(hook.dead_letter_queue.queue_name)) for hook in each)
     topic = stack.resolve(hooks.alarm_topic.topic_arn)
-    assert all(alarm["Properties"]["AlarmActions"] == [topic] for alarm in alarms)
+    assert all(alarm["AlarmActions"] == [topic] for alarm in alarms)
+
+
+def test_people_are_told_of_nodes_that_do_not_come_up(defaults: Made, made: Made) -> None:
+    stack, hooks, template = defaults
+    (alarm,) = watching(template, queues=False)
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Fake", "FailedNodes"), "the engine knows what to look at"
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+    assert alarm["EvaluationPeriods"] == 1
+    assert alarm["TreatMissingData"] == "notBreaching", "a cluster that starts no node sends no metric"
+    assert alarm["AlarmActions"] == [stack.resolve(hooks.alarm_topic.topic_arn)]
+    assert "docs/operations.md" in alarm["AlarmDescription"]
+    (own,) = watching(made[2], queues=False)
+    assert own["AlarmActions"] == [TOPIC]
+    assert hooks.failed_nodes_alarm.node.id == "FailedNodesAlarm"
 
 
 def test_the_default_topic_refuses_plain_http(defaults: Made) -> None:

@@ -10,8 +10,12 @@ from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk.assertions import Template
 
-from cdk_cryoem import CryoEmError, Lane, LaneManifest, default_lanes
+from cdk_cryoem import Capacity, CryoEmError, Lane, LaneManifest, default_lanes
 from cdk_cryoem.lane_manifest import MANIFEST_VERSION, manifest_text
+
+
+def text(cluster_name: str = "c") -> str:
+    return manifest_text(cluster_name=cluster_name, lanes=default_lanes(), stage_lanes={})
 
 
 def lanes(count: int) -> list[Lane]:
@@ -19,19 +23,41 @@ def lanes(count: int) -> list[Lane]:
 
 
 def test_the_manifest_is_the_lanes_as_json() -> None:
-    document = json.loads(manifest_text(cluster_name="cryoem", lanes=default_lanes()))
+    document = json.loads(text("cryoem"))
+    assert list(document) == ["version", "cluster", "lanes", "stages"]
     assert (document["version"], document["cluster"]) == (MANIFEST_VERSION, "cryoem")
     assert document["lanes"] == [lane.manifest() for lane in default_lanes()]
     assert document["lanes"][1] == {
         "name": "gpu1", "partition": "gpu1", "gpus": 1, "vcpus": 16, "memory_mib": 62259, "max_nodes": 8,
-        "cache_gb": 600, "memory_multiplier": 2.0, "time_limit_minutes": 2880, "hold_minutes": 0,
-        "usd_per_hour": 1.624,
+        "nodes_per_job": 1, "cache_gb": 600, "memory_multiplier": 2.0, "time_limit_minutes": 2880, "hold_minutes": 0,
+        "always_on": False, "usd_per_hour": 1.624,
     }  # fmt: skip
 
 
+def test_a_capacity_blocks_nodes_are_always_on_and_a_job_may_spread() -> None:
+    block = Lane(
+        name="block", instance_types=["p5.48xlarge"], gpus=8, capacity=Capacity.CAPACITY_BLOCK, nodes_per_job=4,
+        capacity_reservation_id="cr-0a1b2c3d4e5f60718",
+    )  # fmt: skip
+    spot = Lane(name="spot", instance_types=["g5.4xlarge"], gpus=1, capacity=Capacity.SPOT)
+    document = json.loads(manifest_text(cluster_name="c", lanes=[block, spot], stage_lanes={}))
+    assert [(lane["always_on"], lane["nodes_per_job"]) for lane in document["lanes"]] == [(True, 4), (False, 1)]
+    assert "cr-0a1b2c3d4e5f60718" not in str(document), "nobody who reads a manifest buys nodes"
+
+
+def test_stages_are_in_the_manifest_as_they_are_given(stack: Stack) -> None:
+    given = {"motion": "gpu1", "refine": "gpu4"}
+    LaneManifest(stack, "With", cluster_name="c", lanes=default_lanes(), stage_lanes=given)
+    LaneManifest(stack, "Without", cluster_name="c", lanes=default_lanes())
+    written = [
+        json.loads(found["Properties"]["Value"])["stages"]
+        for found in Template.from_stack(stack).find_resources("AWS::SSM::Parameter").values()
+    ]
+    assert written == [given, {}]
+
+
 def test_the_same_lanes_give_the_same_text() -> None:
-    first, second = (manifest_text(cluster_name="c", lanes=default_lanes()) for _ in range(2))
-    assert first == second
+    assert text() == text()
 
 
 def test_few_lanes_are_a_free_parameter_and_two_manifests_fit_in_a_stack(stack: Stack) -> None:
@@ -41,7 +67,7 @@ def test_few_lanes_are_a_free_parameter_and_two_manifests_fit_in_a_stack(stack: 
     template.resource_count_is("AWS::SSM::Parameter", 2)
     template.all_resources_properties(
         "AWS::SSM::Parameter",
-        {"Type": "String", "Tier": "Standard", "Value": manifest_text(cluster_name="c", lanes=default_lanes())},
+        {"Type": "String", "Tier": "Standard", "Value": text()},
     )
 
 
@@ -51,7 +77,7 @@ def test_many_lanes_need_the_advanced_tier(stack: Stack) -> None:
 
 
 def test_the_tier_changes_where_ssm_says(new_stack: Callable[[str], Stack]) -> None:
-    room = 4096 - len(manifest_text(cluster_name="", lanes=default_lanes()))
+    room = 4096 - len(text(""))
     for length, tier in ((room, "Standard"), (room + 1, "Advanced")):
         stack = new_stack("Test")
         LaneManifest(stack, "Manifest", cluster_name="c" * length, lanes=default_lanes())

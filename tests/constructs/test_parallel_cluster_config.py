@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
+from cluster_inputs import BOUNDARY, INPUTS, REGION, RESERVATION
 
-from cdk_cryoem import Capacity, ClusterInputs, HeadNode, Lane, cluster_configuration, default_lanes
-
-INPUTS = ClusterInputs(
-    region="eu-west-1",
-    operating_system="ubuntu2204",
-    subnet_id="subnet-head",
-    compute_subnet_id="subnet-compute",
-    client_security_group_id="sg-clients",
-    file_system_id="fs-1",
-    policy_arn="arn:policy",
-    session_manager_policy_arn="arn:ssm",
-    trampoline_url="s3://assets/trampoline.sh",
-    setup_parameter="setup",
-    node_policy_arn="arn:aws:iam::111122223333:policy/parallelcluster-cryoem-node",
-    node_script_url="s3://cryoem-assets-111122223333/prepare-node.sh",
-    tags={"cryoem:cluster": "cryoem"},
-)
+from cdk_cryoem import Capacity, HeadNode, Lane, cluster_configuration, default_lanes
 
 
-def configuration(*lanes: Lane, head_node: HeadNode | None = None) -> dict[str, Any]:
-    return cluster_configuration(lanes=lanes or default_lanes(), head_node=head_node or HeadNode(), inputs=INPUTS)
+def configuration(*lanes: Lane, head_node: HeadNode | None = None, **inputs: Any) -> dict[str, Any]:
+    return cluster_configuration(
+        lanes=lanes or default_lanes(),
+        head_node=head_node or HeadNode(),
+        inputs=dataclasses.replace(INPUTS, **inputs),
+    )
 
 
 def queue(lane: Lane) -> dict[str, Any]:
@@ -63,6 +53,120 @@ def test_capacity(capacity: Capacity, kind: str, strategy: str) -> None:
     assert (found["CapacityType"], found["AllocationStrategy"]) == (kind, strategy)
 
 
+def block(**changes: Any) -> Lane:
+    values: dict[str, Any] = {
+        "name": "block", "instance_types": ["p5.48xlarge"], "gpus": 8, "max_nodes": 3,
+        "capacity": Capacity.CAPACITY_BLOCK, "capacity_reservation_id": RESERVATION,
+    }  # fmt: skip
+    return Lane(**{**values, **changes})
+
+
+def test_a_reservation_is_for_one_type_and_has_no_strategy() -> None:
+    """ParallelCluster refuses one beside a list of types."""
+    found = queue(Lane(name="a", instance_types=["g5.4xlarge"], gpus=1, capacity_reservation_id=RESERVATION))
+    (resource,) = found["ComputeResources"]
+    assert resource["InstanceType"] == "g5.4xlarge"
+    assert resource["CapacityReservationTarget"] == {"CapacityReservationId": RESERVATION}
+    assert "Instances" not in resource
+    assert (found["CapacityType"], resource["MinCount"]) == ("ONDEMAND", 0)
+    assert "AllocationStrategy" not in found
+    assert "PlacementGroup" not in found["Networking"]
+
+
+def test_a_capacity_blocks_nodes_are_there_as_long_as_it_is() -> None:
+    found = queue(block())
+    (resource,) = found["ComputeResources"]
+    assert found["CapacityType"] == "CAPACITY_BLOCK"
+    assert (resource["MinCount"], resource["MaxCount"]) == (3, 3)
+    assert "AllocationStrategy" not in found
+
+
+def test_lanes_without_a_reservation_name_none() -> None:
+    for found in configuration()["Scheduling"]["SlurmQueues"]:
+        (resource,) = found["ComputeResources"]
+        assert not {"CapacityReservationTarget", "InstanceType", "Efa"} & set(resource)
+        assert "PlacementGroup" not in found["Networking"]
+
+
+def test_spread_jobs_get_nodes_that_are_close_together_and_an_adapter_where_there_is_one() -> None:
+    with_adapter = queue(Lane(name="a", instance_types=["g5.48xlarge", "g6e.48xlarge"], gpus=8, nodes_per_job=2))
+    without = queue(Lane(name="a", instance_types=["m6i.8xlarge"], nodes_per_job=2))
+    assert with_adapter["ComputeResources"][0]["Efa"] == {"Enabled": True}
+    assert "Efa" not in without["ComputeResources"][0]
+    for found in (with_adapter, without):
+        assert found["Networking"]["PlacementGroup"] == {"Enabled": True}
+
+
+def test_a_capacity_block_is_close_together_by_itself() -> None:
+    found = queue(block(nodes_per_job=2))
+    assert found["ComputeResources"][0]["Efa"] == {"Enabled": True}
+    assert "PlacementGroup" not in found["Networking"]
+
+
+def test_a_reservations_nodes_are_where_it_is() -> None:
+    """In a placement group of another name EC2 finds none of a reservation, and ParallelCluster wants to be told."""
+    lane = Lane(
+        name="a", instance_types=["g5.48xlarge"], gpus=8, nodes_per_job=2, capacity_reservation_id=RESERVATION
+    )  # fmt: skip
+    assert queue(lane)["Networking"]["PlacementGroup"] == {"Enabled": False}
+    without_adapter = dataclasses.replace(lane, instance_types=["m6i.8xlarge"], gpus=0)
+    assert "PlacementGroup" not in queue(without_adapter)["Networking"]
+
+
+@pytest.mark.parametrize(
+    ("lane", "arguments"),
+    [
+        (Lane(name="a", instance_types=["g5.12xlarge"], gpus=4), ["4", "/scratch"]),
+        (Lane(name="a", instance_types=["g5.12xlarge"], gpus=4, particle_cache=False), ["4", "/scratch"]),
+        (Lane(name="a", instance_types=["m6i.8xlarge"]), ["0", "none"]),
+        (Lane(name="a", instance_types=["m6id.8xlarge"]), ["0", "/scratch"]),
+    ],
+)
+def test_every_node_is_prepared_before_it_takes_jobs(lane: Lane, arguments: list[str]) -> None:
+    actions = queue(lane)["CustomActions"]
+    assert actions == {"OnNodeConfigured": {"Script": INPUTS.node_script_url, "Args": arguments}}
+
+
+def test_every_node_may_read_its_script_and_can_be_reached() -> None:
+    for found in configuration()["Scheduling"]["SlurmQueues"]:
+        assert [entry["Policy"] for entry in found["Iam"]["AdditionalIamPolicies"]] == [
+            INPUTS.node_policy_arn,
+            INPUTS.session_manager_policy_arn,
+        ]
+
+
+def test_gpus_are_counted_by_our_script_and_not_before_every_job() -> None:
+    for found in configuration()["Scheduling"]["SlurmQueues"]:
+        assert found["HealthChecks"] == {"Gpu": {"Enabled": False}}
+
+
+def test_lanes_change_without_a_stopped_fleet() -> None:
+    assert configuration()["Scheduling"]["SlurmSettings"]["QueueUpdateStrategy"] == "DRAIN"
+
+
+def test_logs_are_kept_for_so_long_and_outlive_the_cluster() -> None:
+    for days in (180, 3653):
+        monitoring = configuration(log_retention_days=days)["Monitoring"]
+        assert monitoring["Logs"] == {
+            "CloudWatch": {"Enabled": True, "RetentionInDays": days, "DeletionPolicy": "Retain"}
+        }  # fmt: skip
+
+
+def test_the_dashboard_is_on_because_the_metrics_of_failed_nodes_come_with_it() -> None:
+    assert configuration()["Monitoring"]["Dashboards"] == {"CloudWatch": {"Enabled": True}}
+
+
+def test_nobody_opens_a_desktop_unless_a_network_is_named() -> None:
+    assert "Dcv" not in configuration()["HeadNode"]
+    opened = configuration(head_node=HeadNode(remote_desktop_from="10.1.0.0/16"))["HeadNode"]
+    assert opened["Dcv"] == {"Enabled": True, "AllowedIps": "10.1.0.0/16"}
+
+
+def test_a_boundary_is_on_every_role_or_is_not_mentioned() -> None:
+    assert "Iam" not in configuration()
+    assert configuration(permissions_boundary_arn=BOUNDARY)["Iam"] == {"PermissionsBoundary": BOUNDARY}
+
+
 def test_a_job_is_stopped_at_the_lanes_time_limit() -> None:
     found = queue(Lane(name="a", instance_types=["m6i.8xlarge"], time_limit_hours=1.5))
     assert found["CustomSlurmSettings"] == {"MaxTime": "90", "DefaultTime": "90"}
@@ -86,7 +190,7 @@ def test_all_volumes_are_encrypted() -> None:
 
 def test_the_file_system_is_mounted_and_not_made_and_the_database_is_retained() -> None:
     lustre, database = configuration(head_node=HeadNode(cryosparc_volume_gib=333))["SharedStorage"]
-    assert lustre["FsxLustreSettings"] == {"FileSystemId": "fs-1"}
+    assert lustre["FsxLustreSettings"] == {"FileSystemId": INPUTS.file_system_id}
     assert lustre["MountDir"] == "/fsx"
     assert (database["EbsSettings"]["Size"], database["EbsSettings"]["DeletionPolicy"]) == (333, "Retain")
 
@@ -95,15 +199,18 @@ def test_the_head_node_is_private_and_as_large_as_asked() -> None:
     head = configuration(head_node=HeadNode(instance_type="m7i.2xlarge", root_volume_gib=77))["HeadNode"]
     assert head["InstanceType"] == "m7i.2xlarge"
     assert head["LocalStorage"]["RootVolume"]["Size"] == 77
-    assert head["Networking"] == {"SubnetId": "subnet-head", "AdditionalSecurityGroups": ["sg-clients"]}
+    assert head["Networking"] == {
+        "SubnetId": INPUTS.subnet_id,
+        "AdditionalSecurityGroups": [INPUTS.client_security_group_id],
+    }
     assert "Ssh" not in head
 
 
 def test_the_head_node_installs_before_slurm_starts_and_configures_after() -> None:
     actions = configuration()["HeadNode"]["CustomActions"]
     assert actions == {
-        "OnNodeStart": {"Script": "s3://assets/trampoline.sh", "Args": ["install", "setup"]},
-        "OnNodeConfigured": {"Script": "s3://assets/trampoline.sh", "Args": ["configure", "setup"]},
+        "OnNodeStart": {"Script": INPUTS.trampoline_url, "Args": ["install", INPUTS.setup_parameter]},
+        "OnNodeConfigured": {"Script": INPUTS.trampoline_url, "Args": ["configure", INPUTS.setup_parameter]},
     }
 
 
@@ -125,6 +232,8 @@ def test_the_idle_backstop_is_the_clusters_own_and_never_follows_a_lane() -> Non
     """To change it the fleet must be stopped, so a lane's hold time must not move it."""
     held = Lane(name="l", instance_types=["m6i.8xlarge"], hold_minutes=9)
     assert configuration(held)["Scheduling"]["SlurmSettings"]["ScaledownIdletime"] == 10
+    longer = cluster_configuration(lanes=[held], head_node=HeadNode(), inputs=INPUTS, idle_backstop_minutes=60)
+    assert longer["Scheduling"]["SlurmSettings"]["ScaledownIdletime"] == 60  # type: ignore[index]
 
 
 def test_a_configuration_without_lanes_is_still_data() -> None:
@@ -140,5 +249,5 @@ def test_metadata_is_version_two_and_guarded() -> None:
 
 def test_region_system_and_tags_are_handed_on() -> None:
     found = configuration()
-    assert (found["Region"], found["Image"]) == ("eu-west-1", {"Os": "ubuntu2204"})
+    assert (found["Region"], found["Image"]) == (REGION, {"Os": "ubuntu2204"})
     assert found["Tags"] == [{"Key": "cryoem:cluster", "Value": "cryoem"}]
