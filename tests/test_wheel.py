@@ -94,6 +94,8 @@ def test_the_wheel_holds_the_packages_their_data_the_handlers_and_nothing_else(i
         "cdk_cryoem/head_node/bin/power-down",
         "cdk_cryoem/_lambda/cdk_cryoem_lambda/node_hook.py",
         "cdk_cryoem_stacks/py.typed",
+        "cdk_cryoem_stacks/parallel_cluster_check/check.py",
+        "cdk_cryoem_stacks/parallel_cluster_check/requirements.txt",
     ):
         assert needed in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc") or "test" in name]

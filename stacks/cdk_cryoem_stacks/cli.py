@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .changes import command as diff
+from .preflight import command as preflight
 
 # Not imported by name: the twin is part of a checkout, not of the installed package.
 _TWIN = "cdk_cryoem_twin.cli"
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show = commands.add_parser("schema", help="write the JSON Schema of the configuration file, for editors")
     show.add_argument("--output", type=Path, help="file to write (default: standard output)")
     show.set_defaults(run=_schema)
+    preflight.add_options(commands.add_parser("preflight", help="look for what would make a deployment fail"))
     diff.add_options(commands.add_parser("diff", help="say what a deployment would do to the system that runs"))
     commands.add_parser("twin", help="run the whole system on this machine")
     given = list(sys.argv[1:] if arguments is None else arguments)
