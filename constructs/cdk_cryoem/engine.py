@@ -38,6 +38,10 @@ class Engine(Protocol):
         """The EC2 instance that Run Command reaches."""
 
     @property
+    def generation(self) -> str:
+        """Another one whenever a deployment makes another instance the head node."""
+
+    @property
     def event_bus(self) -> events.IEventBus:
         """Where job events (source cryoem.slurm) arrive."""
 

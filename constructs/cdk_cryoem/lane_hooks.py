@@ -81,6 +81,8 @@ class LaneHooks(Construct):
             "EVENT_BUS": engine.event_bus.event_bus_name,
             "CLUSTER": engine.cluster_name,
             "HEAD_NODE": engine.head_node_instance_id,
+            # Not read: without it a deployment that makes another head node would find nothing to do here.
+            "ENGINE_GENERATION": engine.generation,
             "MANIFEST_PARAMETER": engine.lane_manifest.parameter_name,
             "LANDING_BUCKET": landing_bucket.bucket_name,
             "INGEST_TASKS": Stack.of(self).to_json_string(list(ingest_task_arns)),

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from aws_cdk import Aws, CustomResource, Duration, Names, Stack
+from aws_cdk import Aws, CrossStackReferences, CustomResource, Duration, Names, ReferenceStrength, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
@@ -30,6 +30,9 @@ OPERATING_SYSTEMS = ("ubuntu2204", "ubuntu2404")
 """ParallelCluster's systems with the glibc that cryoSPARC 5 wants and the Python 3.10 that our head node wants."""
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
 """How long CloudWatch can keep logs, in days, as ParallelCluster 3.16 knows it."""
+# ParallelCluster allows a node 40 tags. Three are made here and by its provider.
+_MAX_TAGS = 37
+_TAG = re.compile(r"[\w .:/=+@-]+")
 _NODE_FAILURES = (
     "InstanceBootstrapTimeoutErrors",
     "OnNodeConfiguredDownloadErrors",
@@ -100,10 +103,10 @@ class ParallelCluster(Construct):
                     cluster_name=name,
                     stack_name=Stack.of(self).stack_name,
                     operating_system=operating_system,
-                    head_node_type=head_node.instance_type,
-                    remote_desktop_from=head_node.remote_desktop_from,
+                    head_node=head_node,
                     log_retention_days=log_retention_days,
                 ),
+                *tag_problems(tags or {}),
             ],
         )
         self.cluster_name: str = name
@@ -175,11 +178,18 @@ class ParallelCluster(Construct):
             resource_type="Custom::PclusterCluster",
             properties={"ClusterName": name, "ClusterConfiguration": configuration, "DeletionPolicy": "Delete"},
         )
+        # Another cluster has another head node, which an import of its id would forbid.
+        CrossStackReferences.of(self.cluster).produce(ReferenceStrength.WEAK)
         # It needs these while it is made and while it goes, and names none of them: the way out of the subnet, the
         # rules of the Lustre ports, the associations.
         self.cluster.node.add_dependency(subnet.internet_connectivity_established)
         if isinstance(file_system, Construct):
             self.cluster.node.add_dependency(file_system)
+
+    @property
+    def generation(self) -> str:
+        """Another one with another head node, which comes with another cluster only."""
+        return self.cluster_name
 
     @property
     def head_node_instance_id(self) -> str:
@@ -224,6 +234,8 @@ class ParallelCluster(Construct):
 
 def backstop_problems(lanes: Sequence[Lane], idle_backstop_minutes: int) -> list[Problem]:
     """What is wrong with the cluster's one idle time, given what the lanes want to hold."""
+    if not known(idle_backstop_minutes):
+        return []
     # ParallelCluster accepts 0 and then powers nodes down that are about to get a job.
     if not 1 <= idle_backstop_minutes <= 24 * 60:
         return [Problem(property="idle_backstop_minutes", value=idle_backstop_minutes, allowed="1 to 1440")]
@@ -235,7 +247,7 @@ def backstop_problems(lanes: Sequence[Lane], idle_backstop_minutes: int) -> list
             fix="Raise idle_backstop_minutes, which needs a stopped fleet on a cluster that is there",
         )
         for lane in lanes
-        if lane.hold_minutes > idle_backstop_minutes
+        if known(lane.hold_minutes) and lane.hold_minutes > idle_backstop_minutes
     ]
 
 
@@ -244,8 +256,7 @@ def cluster_problems(
     cluster_name: str,
     stack_name: str,
     operating_system: str,
-    head_node_type: str,
-    remote_desktop_from: str | None = None,
+    head_node: HeadNode,
     log_retention_days: int = 180,
 ) -> Iterator[Problem]:
     """Everything wrong with a cluster's own values, apart from its lanes."""
@@ -265,9 +276,9 @@ def cluster_problems(
             allowed=", ".join(OPERATING_SYSTEMS),
             fix="cryoSPARC 5 needs glibc 2.28 and the head node's programs Python 3.10; ParallelCluster has dropped alinux2",
         )
-    yield from head_node_problems(head_node_type)
-    if remote_desktop_from is not None and known(remote_desktop_from):
-        yield from _desktop_problems(remote_desktop_from)
+    yield from head_node_problems(head_node)
+    if head_node.remote_desktop_from is not None and known(head_node.remote_desktop_from):
+        yield from _desktop_problems(head_node.remote_desktop_from)
     if known(log_retention_days) and log_retention_days not in LOG_RETENTION_DAYS:
         yield Problem(
             property="log_retention_days",
@@ -278,24 +289,51 @@ def cluster_problems(
 
 def name_problems(cluster_name: str) -> Iterator[Problem]:
     """What is wrong with a cluster's name."""
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", cluster_name):
+    # ParallelCluster's API takes no name of one letter.
+    if not re.fullmatch(r"[a-z][a-z0-9-]{1,39}", cluster_name):
         yield Problem(
             property="cluster_name",
             value=cluster_name,
-            allowed="a lower-case letter, then lower-case letters, digits or dashes, 40 characters at most",
+            allowed="a lower-case letter, then lower-case letters, digits or dashes, 2 to 40 characters",
         )
 
 
-def head_node_problems(instance_type: str) -> Iterator[Problem]:
-    """What is wrong with the head node's size."""
-    shape = instance_shapes().get(instance_type)
+def head_node_problems(head_node: HeadNode) -> Iterator[Problem]:
+    """What is wrong with the head node's size and its volumes."""
+    shape = instance_shapes().get(head_node.instance_type)
     if shape is not None and (shape.vcpus < 4 or shape.memory_gib < 16):
         yield Problem(
             property="head_node.instance_type",
-            value=instance_type,
+            value=head_node.instance_type,
             allowed="4 vCPUs and 16 GiB or more",
             fix="cryoSPARC's master needs them; m7i.xlarge is the smallest of its family that has them",
         )
+    # The images need 45 GiB, and ParallelCluster knows no gp3 volume above 16 TiB.
+    for prop in ("root_volume_gib", "cryosparc_volume_gib"):
+        value = getattr(head_node, prop)
+        if known(value) and not 50 <= value <= 16384:
+            yield Problem(property=f"head_node.{prop}", value=value, allowed="50 to 16384")
+
+
+def tag_problems(tags: Mapping[str, str], reserved: Sequence[str] = ()) -> Iterator[Problem]:
+    """What is wrong with tags that every resource of a system is to carry. reserved: beginnings of keys that are taken."""
+    if len(tags) > _MAX_TAGS:
+        yield Problem(
+            property="tags",
+            value=len(tags),
+            allowed=f"{_MAX_TAGS} at most",
+            fix="AWS takes 50, of which ParallelCluster and this system need the others",
+        )
+    taken = ("aws:", "parallelcluster:", *reserved)
+    for key, value in tags.items():
+        if known(key) and (not _TAG.fullmatch(key) or len(key) > 128 or key.lower().startswith(taken)):
+            yield Problem(
+                property="tags",
+                value=key,
+                allowed=f"keys of 1 to 128 letters, digits, spaces and _.:/=+-@ that do not begin with {', '.join(taken)}",
+            )
+        if known(value) and (not _TAG.fullmatch(value) or len(value) > 256):
+            yield Problem(property=f"tags.{key}", value=value, allowed="1 to 256 letters, digits, spaces and _.:/=+-@")
 
 
 def _desktop_problems(cidr: str) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import ArnFormat, Names, Stack
+from aws_cdk import ArnFormat, CrossStackReferences, Names, ReferenceStrength, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
@@ -80,7 +80,7 @@ class Pcs(Construct):
             [
                 *lane_set_problems([lane.name for lane in lanes]),
                 *name_problems(name),
-                *head_node_problems(head_node.instance_type),
+                *head_node_problems(head_node),
                 *pcs_problems(
                     lanes=lanes,
                     size=size,
@@ -195,6 +195,9 @@ class Pcs(Construct):
             programs=self.programs,
             tags=all_tags,
         )
+        self.generation: str = f"{ami_id} {head_node.root_volume_gib}"
+        # Another image makes another instance, which an import of its id would forbid.
+        CrossStackReferences.of(self.head_node.instance).produce(ReferenceStrength.WEAK)
         # Needed while nodes come and while they go, and named nowhere: the way out of the subnet, the Lustre ports.
         self.node.add_dependency(subnet.internet_connectivity_established)
         if isinstance(file_system, Construct):
