@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from aws_cdk import Annotations
 from aws_cdk import aws_iam as iam
@@ -41,21 +41,12 @@ class LaneManifest(Construct):
         super().__init__(scope, id)
         self.stage_lanes: Mapping[str, str] = stage_lanes(lanes, stages or {})
         text = manifest_text(cluster_name=cluster_name, lanes=lanes, stage_lanes=self.stage_lanes)
-        size = len(text.encode())
         require(
             f"LaneManifest {id!r}",
             [
                 *lane_set_problems([lane.name for lane in lanes]),
                 *stage_problems(stages or {}, lanes),
-                *(
-                    [
-                        Problem(
-                            property="lanes", value=f"{size} bytes", allowed=f"{_ADVANCED_TIER_BYTES} bytes of manifest"
-                        )
-                    ]
-                    if size > _ADVANCED_TIER_BYTES
-                    else []
-                ),
+                *size_problems(text),
             ],
         )
         for number, warning in enumerate(lane_warnings(lanes, self.stage_lanes, license_tokens)):
@@ -65,7 +56,7 @@ class LaneManifest(Construct):
             "Resource",
             string_value=text,
             description="Lanes of the cluster, as the hooks and the head node read them",
-            tier=ssm.ParameterTier.ADVANCED if size > _STANDARD_TIER_BYTES else ssm.ParameterTier.STANDARD,
+            tier=ssm.ParameterTier.ADVANCED if _size(text) > _STANDARD_TIER_BYTES else ssm.ParameterTier.STANDARD,
         )
 
     @property
@@ -89,3 +80,15 @@ def manifest_text(*, cluster_name: str, lanes: Sequence[Lane], stage_lanes: Mapp
         "stages": dict(stage_lanes),
     }
     return json.dumps(document, separators=(",", ":"))
+
+
+def size_problems(text: str) -> Iterator[Problem]:
+    """What is wrong with a manifest of many lanes."""
+    if _size(text) > _ADVANCED_TIER_BYTES:
+        yield Problem(
+            property="lanes", value=f"{_size(text)} bytes", allowed=f"{_ADVANCED_TIER_BYTES} bytes of manifest"
+        )
+
+
+def _size(text: str) -> int:
+    return len(text.encode())

@@ -279,6 +279,11 @@ def cluster_problems(
     yield from head_node_problems(head_node)
     if head_node.remote_desktop_from is not None and known(head_node.remote_desktop_from):
         yield from _desktop_problems(head_node.remote_desktop_from)
+    yield from retention_problems(log_retention_days)
+
+
+def retention_problems(log_retention_days: int) -> Iterator[Problem]:
+    """What is wrong with how long logs are kept."""
     if known(log_retention_days) and log_retention_days not in LOG_RETENTION_DAYS:
         yield Problem(
             property="log_retention_days",

@@ -6,26 +6,36 @@ is reported with its line before anything is synthesised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cdk_cryoem import Capacity, Lane, Problem, default_lanes
+from cdk_cryoem import Capacity, HeadNode, Lane, Problem, default_lanes
 from cdk_cryoem.cryosparc import CRYOSPARC_VERSION, cryosparc_problems
 from cdk_cryoem.lane import SPOT_SUFFIX, lane_problems, lane_set_problems
+from cdk_cryoem.lane_manifest import manifest_text, size_problems
 from cdk_cryoem.lustre_rules import file_system_problems
 from cdk_cryoem.microscope_ingest import ingest_problems
 from cdk_cryoem.monthly_budget import budget_problems
-from cdk_cryoem.parallel_cluster import OPERATING_SYSTEMS, backstop_problems, cluster_problems
+from cdk_cryoem.parallel_cluster import (
+    OPERATING_SYSTEMS,
+    backstop_problems,
+    cluster_problems,
+    retention_problems,
+    tag_problems,
+)
 from cdk_cryoem.pcs_rules import pcs_problems
-from cdk_cryoem.stages import stage_problems
+from cdk_cryoem.stages import stage_lanes, stage_problems
 
 _SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
 _POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
+# ParallelCluster's API takes no cluster of one letter.
+SystemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,19}$")]
 
 
 class _Section(BaseModel):
@@ -37,6 +47,12 @@ def _report(problems: Iterable[Problem]) -> None:
     found = list(problems)
     if found:
         raise PydanticCustomError("problems", "{text}", {"text": "; ".join(map(str, found)), "problems": found})
+
+
+def _at_its_field(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Problems that begin with their field's name, without it: pydantic puts it before them again."""
+    for problem in problems:
+        yield dataclasses.replace(problem, property=problem.property.partition(".")[2])
 
 
 class Share(_Section):
@@ -177,8 +193,8 @@ class HeadNodeConfig(_Section):
 
     instance_type: str = Field(default="m7i.xlarge", description="4 vCPUs and 16 GiB or more")
     operating_system: str = Field(default="ubuntu2204", description=", ".join(OPERATING_SYSTEMS))
-    root_volume_gib: int = Field(default=100, ge=50)
-    cryosparc_volume_gib: int = Field(default=200, ge=50, description="Retained volume for cryoSPARC's database")
+    root_volume_gib: int = Field(default=100, description="50 to 16384")
+    cryosparc_volume_gib: int = Field(default=200, description="Retained volume for cryoSPARC's database, 50 to 16384")
     remote_desktop_from: str | None = Field(
         default=None, description="Addresses (CIDR) that may open a DCV desktop on it; default: nobody. Not with pcs"
     )
@@ -192,8 +208,7 @@ class HeadNodeConfig(_Section):
                 cluster_name="name",
                 stack_name="stack",
                 operating_system=self.operating_system,
-                head_node_type=self.instance_type,
-                remote_desktop_from=self.remote_desktop_from,
+                head_node=self.head_node(),
             )
         ]
         if self.stop_after_minutes and not 15 <= self.stop_after_minutes <= 10080:
@@ -202,6 +217,15 @@ class HeadNodeConfig(_Section):
             )
         _report(problems)
         return self
+
+    def head_node(self) -> HeadNode:
+        """The value object that the constructs take."""
+        return HeadNode(
+            instance_type=self.instance_type,
+            root_volume_gib=self.root_volume_gib,
+            cryosparc_volume_gib=self.cryosparc_volume_gib,
+            remote_desktop_from=self.remote_desktop_from,
+        )
 
 
 class CryosparcConfig(_Section):
@@ -298,7 +322,7 @@ def _default_lanes() -> list[LaneConfig]:
 class Config(_Section):
     """One cryo-EM system."""
 
-    name: Name = Field(
+    name: SystemName = Field(
         description="Name of the system and of its cluster; the stacks are called NAME-network and so on"
     )
     region: str = Field(default="us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
@@ -326,22 +350,37 @@ class Config(_Section):
     log_retention_days: int = Field(default=180, description="How long the cluster's logs are kept, in days")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags on everything, for your cost reports")
 
+    # Rules of one property are of its field, so that they are looked at even when another section is wrong.
+    @field_validator("idle_backstop_minutes")
+    @classmethod
+    def _check_backstop(cls, value: int) -> int:
+        _report(_at_its_field(backstop_problems([], value)))
+        return value
+
+    @field_validator("log_retention_days")
+    @classmethod
+    def _check_retention(cls, value: int) -> int:
+        _report(_at_its_field(retention_problems(value)))
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _check_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        _report(_at_its_field(tag_problems(value, reserved=("cryoem:",))))
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = [
-            *lane_set_problems([lane.name for lane in self.all_lanes()]),
-            *backstop_problems(self.all_lanes(), self.idle_backstop_minutes),
+            *self._name_problems(),
+            *self._hold_problems(),
             *stage_problems(self.stages, self.all_lanes()),
-            *(
-                problem
-                for problem in cluster_problems(
-                    cluster_name="name",
-                    stack_name="stack",
-                    operating_system=self.head_node.operating_system,
-                    head_node_type=self.head_node.instance_type,
-                    log_retention_days=self.log_retention_days,
+            *size_problems(
+                manifest_text(
+                    cluster_name=self.name,
+                    lanes=self.all_lanes(),
+                    stage_lanes=stage_lanes(self.all_lanes(), self.stages),
                 )
-                if problem.property == "log_retention_days"
             ),
         ]
         if self.engine == "pcs" and self.pcs is None:
@@ -364,6 +403,21 @@ class Config(_Section):
             ]
         _report(problems)
         return self
+
+    def _name_problems(self) -> Iterator[Problem]:
+        seen: set[str] = set()
+        for index, lane in enumerate(self.lanes):
+            for made, prop in zip(lane.lanes(), ("name", "spot_twin"), strict=False):
+                if made.name in seen:
+                    for problem in lane_set_problems([made.name, made.name]):
+                        yield dataclasses.replace(problem, property=f"lanes[{index}].{prop}")
+                seen.add(made.name)
+
+    def _hold_problems(self) -> Iterator[Problem]:
+        for index, lane in enumerate(self.lanes):
+            # A spot twin holds as long as its lane.
+            for problem in backstop_problems(lane.lanes()[:1], self.idle_backstop_minutes):
+                yield dataclasses.replace(problem, property=f"lanes[{index}].hold_minutes")
 
     def all_lanes(self) -> list[Lane]:
         """Every lane, spot twins included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def load(path: Path) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        findings += _findings(error, document, str(path))
+        findings += [found for found in _findings(error, document, str(path)) if found not in findings]
         # An unknown key keeps pydantic from looking at its section's rules: look again without it.
         try:
             Config.model_validate(_without_unknown_keys(values, error))
@@ -172,7 +173,7 @@ def _findings(error: ValidationError, document: CommentedMap, file: str) -> Iter
         context = detail.get("ctx", {})
         if detail["type"] == "problems":
             for problem in context["problems"]:
-                inner = (*where, *problem.property.split("."))
+                inner = (*where, *_parts(problem.property))
                 yield Finding(file=file, line=_line(document, inner), problem=_placed(problem, where))
             continue
         if detail["type"] == "extra_forbidden":
@@ -233,14 +234,24 @@ def _path(where: Sequence[int | str]) -> str:
     return text
 
 
+def _parts(path: str) -> list[int | str]:
+    """Undo `_path`. A key with dots, as tags may have, comes apart; `_line` puts it together again."""
+    return [int(part[1:-1]) if part.startswith("[") else part for part in re.findall(r"\[\d+\]|[^.\[]+", path)]
+
+
 def _line(document: CommentedMap, where: Sequence[int | str]) -> int:
     """The line of the innermost part of a path that is in the file."""
     node: object = document
     line = 1
-    for part in where:
-        if isinstance(node, CommentedMap) and part in node:
-            line = node.lc.key(part)[0] + 1
-            node = node[part]
+    for number, part in enumerate(where):
+        if isinstance(node, CommentedMap):
+            rest = [str(other) for other in where[number:]]
+            joined = (".".join(rest[:end]) for end in range(len(rest), 0, -1))
+            key = next((key for key in joined if key in node), None)
+            if key is None:
+                break
+            line = node.lc.key(key)[0] + 1
+            node = node[key]
         elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
             line = node.lc.item(part)[0] + 1
             node = node[part]

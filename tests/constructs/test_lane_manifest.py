@@ -8,14 +8,16 @@ from collections.abc import Callable
 import pytest
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
-from aws_cdk.assertions import Template
+from aws_cdk.assertions import Annotations, Match, Template
 
 from cdk_cryoem import Capacity, CryoEmError, Lane, LaneManifest, default_lanes
 from cdk_cryoem.lane_manifest import MANIFEST_VERSION, manifest_text
+from cdk_cryoem.stages import stage_lanes, stages
 
 
 def text(cluster_name: str = "c") -> str:
-    return manifest_text(cluster_name=cluster_name, lanes=default_lanes(), stage_lanes={})
+    lanes = default_lanes()
+    return manifest_text(cluster_name=cluster_name, lanes=lanes, stage_lanes=stage_lanes(lanes, {}))
 
 
 def lanes(count: int) -> list[Lane]:
@@ -45,15 +47,45 @@ def test_a_capacity_blocks_nodes_are_always_on_and_a_job_may_spread() -> None:
     assert "cr-0a1b2c3d4e5f60718" not in str(document), "nobody who reads a manifest buys nodes"
 
 
-def test_stages_are_in_the_manifest_as_they_are_given(stack: Stack) -> None:
-    given = {"motion": "gpu1", "refine": "gpu4"}
-    LaneManifest(stack, "With", cluster_name="c", lanes=default_lanes(), stage_lanes=given)
-    LaneManifest(stack, "Without", cluster_name="c", lanes=default_lanes())
-    written = [
-        json.loads(found["Properties"]["Value"])["stages"]
-        for found in Template.from_stack(stack).find_resources("AWS::SSM::Parameter").values()
-    ]
-    assert written == [given, {}]
+def test_every_stage_has_a_lane_and_a_stage_can_be_put_on_another(stack: Stack) -> None:
+    chosen = LaneManifest(stack, "Chosen", cluster_name="c", lanes=default_lanes())
+    moved = LaneManifest(stack, "Moved", cluster_name="c", lanes=default_lanes(), stages={"motion": "gpu4"})
+    assert set(chosen.stage_lanes) == set(stages())
+    assert chosen.stage_lanes["motion"] != "gpu4"
+    assert moved.stage_lanes == {**chosen.stage_lanes, "motion": "gpu4"}
+    assert written(stack) == [dict(manifest.stage_lanes) for manifest in (chosen, moved)]
+
+
+def written(stack: Stack) -> list[object]:
+    """Stages of all manifests in a stack."""
+    parameters = Template.from_stack(stack).find_resources("AWS::SSM::Parameter").values()
+    return [json.loads(found["Properties"]["Value"])["stages"] for found in parameters]
+
+
+@pytest.mark.parametrize(
+    ("moved", "property", "allowed"),
+    [
+        ({"nonsense": "gpu1"}, "stages.nonsense", "one of the stages "),
+        ({"motion": "gpu9"}, "stages.motion", "one of the lanes cpu, gpu1, gpu4, gpu8, live"),
+        ({"motion": "cpu"}, "stages.motion", "a lane with GPUs"),
+    ],
+)
+def test_a_stage_on_a_lane_that_cannot_be_is_refused(
+    stack: Stack, moved: dict[str, str], property: str, allowed: str
+) -> None:
+    with pytest.raises(CryoEmError) as caught:
+        LaneManifest(stack, "Manifest", cluster_name="c", lanes=default_lanes(), stages=moved)
+    (problem,) = caught.value.problems
+    assert problem.property == property
+    assert problem.allowed.startswith(allowed)
+
+
+def test_more_gpus_than_the_licence_allows_is_a_warning_and_no_error(stack: Stack) -> None:
+    LaneManifest(stack, "Enough", cluster_name="c", lanes=default_lanes(), license_tokens=44)
+    LaneManifest(stack, "Few", cluster_name="c", lanes=default_lanes(), license_tokens=43)
+    (warning,) = Annotations.from_stack(stack).find_warning("*", Match.any_value())
+    assert "/Few" in warning.id
+    assert "cryosparc.license_tokens is 43" in str(warning.entry.data)
 
 
 def test_the_same_lanes_give_the_same_text() -> None:

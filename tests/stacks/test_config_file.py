@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdk_cryoem import default_lanes
+from cdk_cryoem import Lane, default_lanes
 from cdk_cryoem_stacks.config import Config
 from cdk_cryoem_stacks.config_file import ConfigError, Finding, load, schema
 
 AGENT = "arn:aws:datasync:us-east-1:111122223333:agent/agent-0123456789abcdef0"
 KEY = "ABCDE-12345-FGHIJ-67890-KLMNO"
 LANE = "{name: NAME, instance_types: [g5.4xlarge], gpus: 1}"
+TWIN = f"{LANE[:-1]}, spot_twin: true}}"
+RESERVATION = "cr-0a1b2c3d4e5f60718"
+LICENSE = "arn:aws:secretsmanager:us-east-1:111122223333:secret:cryosparc-AbCdEf"
 
 
 def findings(folder: Path, text: str) -> tuple[Finding, ...]:
@@ -44,14 +48,14 @@ def microscope(*lines: str) -> str:
 
 # what is wrong: (file, line, property, value, part of what is allowed or of the fix)
 ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
-    "unknown key": ("name: a\nfile_systm: 1\n", 2, "file_systm", 1, "Did you mean file_system?"),
+    "unknown key": ("name: em\nfile_systm: 1\n", 2, "file_systm", 1, "Did you mean file_system?"),
     "unknown key inside": (lane(gpu="1"), 6, "lanes[0].gpu", 1, "Did you mean gpus?"),
-    "unknown key, nothing near": ("name: a\nzzz: 1\n", 2, "zzz", 1, "Remove it"),
-    "number as key": ("name: a\n3: 1\n", 1, "3", 1, "Remove it"),
-    "wrong unit": ("name: a\nfile_system:\n  capacity_gib: \"2400 GB\"\n", 3, "file_system.capacity_gib", "2400 GB",
+    "unknown key, nothing near": ("name: em\nzzz: 1\n", 2, "zzz", 1, "Remove it"),
+    "number as key": ("name: em\n3: 1\n", 1, "3", 1, "Remove it"),
+    "wrong unit": ("name: em\nfile_system:\n  capacity_gib: \"2400 GB\"\n", 3, "file_system.capacity_gib", "2400 GB",
                    "a whole number without a unit"),
-    "capacity": ("name: a\nfile_system:\n  capacity_gib: 1024\n", 3, "file_system.capacity_gib", 1024, "1200"),
-    "throughput": ("name: a\nfile_system:\n  throughput_mibps_per_tib: 300\n", 3, "file_system.throughput_mibps_per_tib",
+    "capacity": ("name: em\nfile_system:\n  capacity_gib: 1024\n", 3, "file_system.capacity_gib", 1024, "1200"),
+    "throughput": ("name: em\nfile_system:\n  throughput_mibps_per_tib: 300\n", 3, "file_system.throughput_mibps_per_tib",
                    300, "125, 250, 500, 1000"),
     "dot in a lane's name": (lane(name="g6e.4xl"), 3, "lanes[0].name", "g6e.4xl", "dots too"),
     "long lane name": (lane(name="a" * 26), 3, "lanes[0].name", "a" * 26, "25 characters at most"),
@@ -60,18 +64,19 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
     "GPU lane of a CPU type": (lane(instance_types="[m6i.8xlarge]"), 5, "lanes[0].gpus", 1, "m6i.8xlarge has 0"),
     "unknown type": (lane(instance_types="[g99.huge]"), 4, "lanes[0].instance_types", "g99.huge", "data/instances.csv"),
     "one type, no list": (lane(instance_types="g5.4xlarge"), 4, "lanes[0].instance_types", "g5.4xlarge", "a list"),
-    "capacity of a lane": (lane(capacity="cheap"), 6, "lanes[0].capacity", "cheap", "'on-demand' or 'spot'"),
-    "no lanes": ("name: a\nlanes: []\n", 2, "lanes", [], "at least 1"),
-    "two lanes of one name": (f"name: a\nlanes:\n  - {LANE}\n  - {LANE}\n".replace("NAME", "one"), 4, "lanes[1].name",
+    "capacity of a lane": (lane(capacity="cheap"), 6, "lanes[0].capacity", "cheap",
+                           "'on-demand', 'spot' or 'capacity-block'"),
+    "no lanes": ("name: em\nlanes: []\n", 2, "lanes", [], "at least 1"),
+    "two lanes of one name": (f"name: em\nlanes:\n  - {LANE}\n  - {LANE}\n".replace("NAME", "one"), 4, "lanes[1].name",
                               "one", "a name of its own"),
     "two microscopes of one name": (
-        "name: a\nmicroscopes:\n"
+        "name: em\nmicroscopes:\n"
         + "".join(f"  - {{name: {n}, nfs: {{host: h, path: /}}, agent_arn: '{AGENT}'}}\n" for n in ("em-1", "em1")),
         4, "microscopes[1].name", "em1", "dashes do not count"),
-    "negative budget": ("name: a\nbudget:\n  monthly_usd: -1\n  emails: [a@b.c]\n", 3, "budget.monthly_usd", -1,
+    "negative budget": ("name: em\nbudget:\n  monthly_usd: -1\n  emails: [a@b.c]\n", 3, "budget.monthly_usd", -1,
                         "above 0"),
-    "budget for nobody": ("name: a\nbudget:\n  monthly_usd: 1\n  emails: []\n", 4, "budget.emails", [], "1 to 10"),
-    "no address": ("name: a\nbudget:\n  monthly_usd: 1\n  emails: [bob]\n", 4, "budget.emails", "bob", "an e-mail"),
+    "budget for nobody": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: []\n", 4, "budget.emails", [], "1 to 10"),
+    "no address": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: [bob]\n", 4, "budget.emails", "bob", "an e-mail"),
     "both agents": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", f"activation_key: {KEY}"), 5,
                     "microscopes[0].agent_arn", AGENT, "either agent_arn or activation_key"),
     "no agent": (microscope("nfs: {host: h, path: /k}"), 3, "microscopes[0].agent_arn", None, "exactly one"),
@@ -89,22 +94,105 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
         "[A-Za-z0-9]{6}"),
     "schedule": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "schedule: hourly"), 6,
                  "microscopes[0].schedule", "hourly", "rate(N hours)"),
-    "head node": ("name: a\nhead_node: {instance_type: m7i.large}\n", 2, "head_node.instance_type", "m7i.large",
+    "head node": ("name: em\nhead_node: {instance_type: m7i.large}\n", 2, "head_node.instance_type", "m7i.large",
                   "16 GiB or more"),
-    "half a network": ("name: a\nnetwork:\n  vpc_id: vpc-12345678\n", 2, "network.subnet_id", None, "together"),
-    "no address range": ("name: a\nnetwork: {cidr: 300.0.0.0/16}\n", 2, "network.cidr", "300.0.0.0/16", "up to 255"),
-    "account without quotes": ("name: a\naccount: 111122223333\n", 2, "account", 111122223333, "text"),
+    "half a network": ("name: em\nnetwork:\n  vpc_id: vpc-12345678\n", 2, "network.subnet_id", None, "together"),
+    "no address range": ("name: em\nnetwork: {cidr: 300.0.0.0/16}\n", 2, "network.cidr", "300.0.0.0/16", "up to 255"),
+    "account without quotes": ("name: em\naccount: 111122223333\n", 2, "account", 111122223333, "text"),
     "no name": ("region: us-east-1\n", 1, "name", "nothing", "it has no default"),
     "empty file": ("", 1, "cryoem.yaml", "an empty file", "at least a name"),
     "only a comment": ("# later\n", 1, "cryoem.yaml", "an empty file", "at least a name"),
     "a list": ("- a\n- b\n", 1, "cryoem.yaml", "a list", "properties, one a line"),
     "a word": ("cryoem\n", 1, "cryoem.yaml", "cryoem", "properties, one a line"),
-    "duplicate key": ("name: a\nregion: us-east-1\nname: b\n", 3, "cryoem.yaml",
-                      'found duplicate key "name" with value "b" (original value: "a")', "YAML"),
+    "duplicate key": ("name: em\nregion: us-east-1\nname: b\n", 3, "cryoem.yaml",
+                      'found duplicate key "name" with value "b" (original value: "em")', "YAML"),
     "no YAML": ("name: [a\nregion: b: c\n", 2, "cryoem.yaml", "expected ',' or ']', but got ':'", "YAML"),
-    "a tab": ("name: a\n\tx: 1\n", 2, "cryoem.yaml", "found character '\\t' that cannot start any token", "YAML"),
-    "missing recipes": ("name: a\nprocessing:\n  recipes: nowhere\n", 3, "processing.recipes", "nowhere", "a folder"),
-    "missing recipe": ("name: a\nprocessing:\n  recipes: .\n  on_landed: nope\n", 4, "processing.on_landed", "nope",
+    "a tab": ("name: em\n\tx: 1\n", 2, "cryoem.yaml", "found character '\\t' that cannot start any token", "YAML"),
+    "name of one letter": ("name: a\n", 1, "name", "a", "{1,19}"),
+    "reservation": (lane(capacity_reservation_id="cr-1"), 6, "lanes[0].capacity_reservation_id", "cr-1",
+                    "cr- and 17 hexadecimals"),
+    "reservation of two types": (
+        lane(instance_types="[g5.4xlarge, g6e.4xlarge]", capacity_reservation_id=RESERVATION), 4,
+        "lanes[0].instance_types", "g5.4xlarge, g6e.4xlarge", "the one type that the reservation is for"),
+    "reservation for spot": (lane(capacity="spot", capacity_reservation_id=RESERVATION), 7,
+                             "lanes[0].capacity_reservation_id", RESERVATION, "nothing for a spot lane"),
+    "block without its id": (lane(instance_types="[p5.4xlarge]", capacity="capacity-block"), 3,
+                             "lanes[0].capacity_reservation_id", None, "the Capacity Block's id"),
+    "block of another type": (lane(capacity="capacity-block", capacity_reservation_id=RESERVATION), 4,
+                              "lanes[0].instance_types", "g5.4xlarge", "types that EC2 sells Capacity Blocks of"),
+    "nodes of a job": (lane(max_nodes="2", nodes_per_job="3"), 7, "lanes[0].nodes_per_job", 3, "1 to 2"),
+    "particle cache": (lane(particle_cache="yes please"), 6, "lanes[0].particle_cache", "yes please", "true or false"),
+    "memory multiplier": (lane(memory_multiplier="0"), 6, "lanes[0].memory_multiplier", 0, "0.1 to 10"),
+    "time limit": (lane(time_limit_hours="721"), 6, "lanes[0].time_limit_hours", 721, "0.1 to 720"),
+    "spot twin of a spot lane": (lane(capacity="spot", spot_twin="true"), 7, "lanes[0].spot_twin", True,
+                                 "for on-demand lanes without a reservation"),
+    "spot twin of a reserved lane": (lane(capacity_reservation_id=RESERVATION, spot_twin="true"), 7,
+                                     "lanes[0].spot_twin", True, "for on-demand lanes without a reservation"),
+    "spot twin with a long name": (lane(name="a" * 21, spot_twin="true"), 6, "lanes[0].spot_twin", "a" * 21 + "-spot",
+                                   "25 characters at most"),
+    "spot twin with the name of a lane": (
+        f"name: em\nlanes:\n  - {LANE.replace('NAME', 'one-spot')}\n  - {TWIN.replace('NAME', 'one')}\n", 4,
+        "lanes[1].spot_twin", "one-spot", "a name of its own"),
+    "lane with the name of a spot twin": (
+        f"name: em\nlanes:\n  - {TWIN.replace('NAME', 'one')}\n  - {LANE.replace('NAME', 'one-spot')}\n", 4,
+        "lanes[1].name", "one-spot", "a name of its own"),
+    "too long a hold": (lane(hold_minutes="11"), 6, "lanes[0].hold_minutes", 11, "Raise idle_backstop_minutes"),
+    "backstop": ("name: em\nidle_backstop_minutes: 0\n", 2, "idle_backstop_minutes", 0, "1 to 1440"),
+    "system of the head node": ("name: em\nhead_node:\n  operating_system: alinux2\n", 3, "head_node.operating_system",
+                                "alinux2", "ubuntu2204, ubuntu2404"),
+    "small root volume": ("name: em\nhead_node: {root_volume_gib: 49}\n", 2, "head_node.root_volume_gib", 49,
+                          "50 to 16384"),
+    "large database": ("name: em\nhead_node: {cryosparc_volume_gib: 16385}\n", 2, "head_node.cryosparc_volume_gib",
+                       16385, "50 to 16384"),
+    "desktop for everybody": ("name: em\nhead_node:\n  remote_desktop_from: 0.0.0.0/0\n", 3,
+                              "head_node.remote_desktop_from", "0.0.0.0/0", "never all of them"),
+    "desktop for half the world": ("name: em\nhead_node:\n  remote_desktop_from: 128.0.0.0/7\n", 3,
+                                   "head_node.remote_desktop_from", "128.0.0.0/7", "such as 10.0.0.0/8"),
+    "desktop for a name": ("name: em\nhead_node:\n  remote_desktop_from: campus\n", 3,
+                           "head_node.remote_desktop_from", "campus", "Name the network of your VPN or campus"),
+    "stop the head node": ("name: em\nhead_node: {stop_after_minutes: 14}\n", 2, "head_node.stop_after_minutes", 14,
+                           "0, or 15 to 10080"),
+    "stage that is none": ("name: em\nstages:\n  motoin: gpu1\n", 3, "stages.motoin", "gpu1", "one of the stages import"),
+    "stage on a lane that is none": ("name: em\nstages:\n  motion: gpu9\n", 3, "stages.motion", "gpu9",
+                                     "one of the lanes cpu"),
+    "stage on a lane without GPUs": ("name: em\nstages:\n  motion: cpu\n", 3, "stages.motion", "cpu",
+                                     "a lane with GPUs"),
+    "cryosparc without a licence": ("name: em\ncryosparc: {version: 5.0.6}\n", 2, "cryosparc.license_secret_arn",
+                                    "nothing", "it has no default"),
+    "licence without its end": (f"name: em\ncryosparc:\n  license_secret_arn: {LICENSE[:-7]}\n", 3,
+                                "cryosparc.license_secret_arn", LICENSE[:-7], "[A-Za-z0-9]{6}"),
+    "old cryosparc": (f"name: em\ncryosparc:\n  license_secret_arn: {LICENSE}\n  version: 4.6.2\n", 4,
+                      "cryosparc.version", "4.6.2", "5.x.y or 4.7.y"),
+    "cryosparc of any patch": (f"name: em\ncryosparc:\n  license_secret_arn: {LICENSE}\n  version: '5.0'\n", 4,
+                               "cryosparc.version", "5.0", "an exact version"),
+    "no tokens": (f"name: em\ncryosparc:\n  license_secret_arn: {LICENSE}\n  license_tokens: 0\n", 4,
+                  "cryosparc.license_tokens", 0, "1 or more"),
+    "log retention": ("name: em\nlog_retention_days: 31\n", 2, "log_retention_days", 31, "30, 60"),
+    "boundary": ("name: em\npermissions_boundary_arn: arn:aws:iam::111122223333:role/r\n", 2, "permissions_boundary_arn",
+                 "arn:aws:iam::111122223333:role/r", ":policy/"),
+    "AWS's own tag": ("name: em\ntags:\n  team: em\n  aws:team: em\n", 2, "tags", "aws:team", "aws:, parallelcluster:"),
+    "the system's own tag": ("name: em\ntags: {'cryoem:system': other}\n", 2, "tags", "cryoem:system", "cryoem:"),
+    "ParallelCluster's own tag": ("name: em\ntags: {'parallelcluster:version': '1'}\n", 2, "tags",
+                                  "parallelcluster:version", "parallelcluster:"),
+    "long tag": (f"name: em\ntags: {{{'k' * 129}: v}}\n", 2, "tags", "k" * 129, "1 to 128"),
+    "tag with a character": ("name: em\ntags:\n  cost: center\n  team: em & co\n", 4, "tags.team", "em & co",
+                             "1 to 256 letters, digits, spaces and _.:/=+-@"),
+    "tag with a dot and no value": ("name: em\ntags:\n  x: y\n  cost.center: ''\n", 4, "tags.cost.center", "",
+                                    "1 to 256"),
+    "tag that is a number": ("name: em\ntags:\n  cost: 4711\n", 3, "tags.cost", 4711, "text"),
+    "many tags": ("name: em\ntags: {" + ", ".join(f"k{n}: v" for n in range(38)) + "}\n", 2, "tags", 38, "37 at most"),
+    "pcs without its section": ("name: em\nengine: pcs\n", 1, "pcs", None, "a section with ami_id"),
+    "image of pcs": ("name: em\nengine: pcs\npcs: {ami_id: ami-xyz}\n", 3, "pcs.ami_id", "ami-xyz", "[0-9a-f]{8,17}"),
+    "desktop with pcs": (
+        "name: em\nengine: pcs\npcs: {ami_id: ami-0a1b2c3d}\nhead_node:\n  remote_desktop_from: 10.0.0.0/8\n", 5,
+        "head_node.remote_desktop_from", "10.0.0.0/8", "nothing with PCS"),
+    "size of pcs": (
+        f"name: em\nengine: pcs\npcs:\n  ami_id: ami-0a1b2c3d\n  size: SMALL\nlanes:\n  - {LANE[:-1]}, max_nodes: 33}}\n"
+        .replace("NAME", "one"),
+        5, "pcs.size", "SMALL", "MEDIUM"),
+    "another engine": ("name: em\nengine: batch\n", 2, "engine", "batch", "'parallelcluster' or 'pcs'"),
+    "missing recipes": ("name: em\nprocessing:\n  recipes: nowhere\n", 3, "processing.recipes", "nowhere", "a folder"),
+    "missing recipe": ("name: em\nprocessing:\n  recipes: .\n  on_landed: nope\n", 4, "processing.on_landed", "nope",
                        "a recipe: cryoem.yaml"),
 }  # fmt: skip
 
@@ -127,7 +215,7 @@ def test_mixed_gpu_counts_are_one_finding_for_each_thing_to_decide(tmp_path: Pat
 
 @pytest.mark.parametrize("value", [".nan", ".inf"])
 def test_a_number_that_is_none_is_a_finding_and_no_crash(value: str, tmp_path: Path) -> None:
-    (finding,) = findings(tmp_path, f"name: a\nbudget: {{monthly_usd: {value}, emails: [a@b]}}\n")
+    (finding,) = findings(tmp_path, f"name: em\nbudget: {{monthly_usd: {value}, emails: [a@b]}}\n")
     assert (finding.problem.property, finding.problem.allowed) == ("budget.monthly_usd", "above 0")
 
 
@@ -182,14 +270,87 @@ def test_mistakes_all_over_the_file_are_all_reported_in_the_order_of_the_lines(t
     ]
 
 
+def test_rules_of_single_properties_are_reported_beside_those_of_sections(tmp_path: Path) -> None:
+    text = """\
+        name: cryoem
+        idle_backstop_minutes: 1441
+        log_retention_days: 2
+        tags:
+          cryoem:cluster: mine
+        permissions_boundary_arn: boundary
+        head_node: {operating_system: alinux2, root_volume_gib: 20}
+        lanes:
+          - {name: one, instance_types: [g5.4xlarge], gpus: 1, nodes_per_job: 9, capacity_reservation_id: cr-1}
+          - {name: one, instance_types: [g5.4xlarge], gpus: 1}
+        cryosparc: {license_secret_arn: secret, version: latest}
+        """
+    found = [(finding.line, finding.problem.property) for finding in findings(tmp_path, text)]
+    assert found == [
+        (2, "idle_backstop_minutes"),
+        (3, "log_retention_days"),
+        (4, "tags"),
+        (6, "permissions_boundary_arn"),
+        (7, "head_node.operating_system"),
+        (7, "head_node.root_volume_gib"),
+        (9, "lanes[0].nodes_per_job"),
+        (9, "lanes[0].capacity_reservation_id"),
+        (10, "lanes[1].name"),
+        (11, "cryosparc.license_secret_arn"),
+    ]
+
+
+def test_more_lanes_than_a_manifest_holds_are_a_finding_and_no_failed_synthesis(tmp_path: Path) -> None:
+    lanes = "".join(f"  - {LANE.replace('NAME', f'lane-{number}')}\n" for number in range(40))
+    (finding,) = findings(tmp_path, f"name: em\nlanes:\n{lanes}")
+    assert (finding.line, finding.problem.property) == (2, "lanes")
+    assert re.fullmatch(r"\d{4} bytes", str(finding.problem.value))
+    assert finding.problem.allowed == "8192 bytes of manifest"
+
+
+def test_two_lanes_of_one_name_are_one_finding_although_two_look_for_them(tmp_path: Path) -> None:
+    text = f"name: em\nlanes:\n  - {LANE}\n  - {LANE}\n  - {LANE}\n".replace("NAME", "one")
+    found = [(finding.line, finding.problem.property) for finding in findings(tmp_path, text)]
+    assert found == [(4, "lanes[1].name"), (5, "lanes[2].name")]
+
+
+@pytest.mark.parametrize(
+    "tags", [{"Cost Center": "EM-4711/ä+=@:. _"}, {"ключ": "значение"}, {"k" * 128: "v" * 256}, {"a.b": "c"}, {}]
+)
+def test_tags_that_aws_takes(tags: dict[str, str]) -> None:
+    assert Config(name="em", tags=tags).tags == tags
+
+
+def test_everything_that_a_lane_may_say_reaches_the_lane() -> None:
+    values = {
+        "name": "gpu8", "instance_types": ["g5.48xlarge"], "gpus": 8, "max_nodes": 3, "capacity": "on-demand",
+        "capacity_reservation_id": RESERVATION, "nodes_per_job": 2, "particle_cache": False, "memory_multiplier": 1.5,
+        "time_limit_hours": 7.5, "hold_minutes": 9,
+    }  # fmt: skip
+    (lane,) = Config.model_validate({"name": "em", "lanes": [values | {"spot_twin": False}]}).all_lanes()
+    said = {name: getattr(lane, name) for name in values}
+    assert said == values | {"instance_types": ("g5.48xlarge",)}
+    assert {field.name for field in dataclasses.fields(Lane)} - set(values) == {"shapes"}
+
+
+def test_a_spot_twin_follows_its_lane() -> None:
+    lanes = [
+        {"name": "one", "instance_types": ["g5.4xlarge"], "gpus": 1, "spot_twin": True},
+        {"name": "two", "instance_types": ["m6i.8xlarge"]},
+    ]
+    made = Config.model_validate({"name": "em", "lanes": lanes}).all_lanes()
+    assert [(lane.name, lane.capacity.value) for lane in made] == [
+        ("one", "on-demand"), ("one-spot", "spot"), ("two", "on-demand"),
+    ]  # fmt: skip
+
+
 def test_an_unknown_key_does_not_hide_what_else_is_wrong_beside_it(tmp_path: Path) -> None:
-    text = "name: a\nlanes:\n  - {name: c.d, instance_types: [m6i.8xlarge], gpu: 1, holdminutes: 2}\n"
+    text = "name: em\nlanes:\n  - {name: c.d, instance_types: [m6i.8xlarge], gpu: 1, holdminutes: 2}\n"
     properties = [finding.problem.property for finding in findings(tmp_path, text)]
     assert sorted(properties) == ["lanes[0].gpu", "lanes[0].holdminutes", "lanes[0].name"]
 
 
 def test_lanes_without_names_are_not_called_lanes_of_one_name(tmp_path: Path) -> None:
-    text = "name: a\nlanes:\n  - {instance_types: [m6i.8xlarge]}\n  - {instance_types: [m6i.8xlarge]}\n"
+    text = "name: em\nlanes:\n  - {instance_types: [m6i.8xlarge]}\n  - {instance_types: [m6i.8xlarge]}\n"
     found = [(finding.line, finding.problem.property) for finding in findings(tmp_path, text)]
     assert found == [(3, "lanes[0].name"), (4, "lanes[1].name")]
 
@@ -198,7 +359,7 @@ def test_lanes_without_names_are_not_called_lanes_of_one_name(tmp_path: Path) ->
 @given(text=st.text(st.sampled_from("abn:ame- \n[]{}#'\"&*!|>%@`,1.~\t?"), max_size=40))
 def test_no_text_whatever_ends_in_anything_but_a_configuration_or_findings(tmp_path: Path, text: str) -> None:
     path = tmp_path / "cryoem.yaml"
-    path.write_text("name: a\n" + text)
+    path.write_text("name: em\n" + text)
     try:
         assert load(path).name
     except ConfigError as error:
@@ -222,8 +383,8 @@ def test_the_default_file_says_the_defaults(default_config: Config) -> None:
 
 
 def test_the_default_lanes_are_those_of_the_library(default_config: Config) -> None:
-    assert tuple(lane.lane() for lane in default_config.lanes) == default_lanes()
-    assert Config(name="a").lanes == default_config.lanes
+    assert tuple(default_config.all_lanes()) == default_lanes()
+    assert Config(name="em").lanes == default_config.lanes
 
 
 def test_the_twin_differs_only_in_what_it_processes(root: Path, default_config: Config) -> None:
