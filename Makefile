@@ -16,8 +16,8 @@ setup: ## install Python packages, Node and the CDK CLI into this folder
 setup-twin:
 	@tools/setup.sh twin
 
-demo: setup-twin ## run the whole system on this machine, from a microscope's share to a map (about two minutes)
-	@$(RUN) cryoem twin demo
+demo: setup-twin ## run the whole system on this machine, from a microscope's share to a map (about two minutes); ENGINE=pcs: with the other engine
+	@$(RUN) cryoem twin demo --config twin/$(if $(filter pcs,$(ENGINE)),cryoem-pcs,cryoem).yaml
 
 test: setup-twin ## all tests, with the twin under enforced IAM and ParallelCluster's own validators
 	@$(RUN) python -m pytest
@@ -27,7 +27,7 @@ test-fast: setup-twin ## the tests without the twin and without ParallelCluster'
 
 lint: setup-twin ## ruff, import layers, shellcheck
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) lint-imports && \
-	  shellcheck tools/*.sh tools/cdk .ci/run constructs/cdk_cryoem/head_node/*.sh constructs/cdk_cryoem/head_node/bin/* twin/recipes/*
+	  shellcheck tools/*.sh tools/cdk .ci/run constructs/cdk_cryoem/{head_node,node}/*.sh constructs/cdk_cryoem/head_node/bin/* twin/recipes/*
 
 type: setup ## mypy --strict
 	@$(RUN) mypy
@@ -46,4 +46,4 @@ wheel: setup ## build the wheel into dist
 
 clean: ## stop the twin and remove everything that was made here
 	@[ ! -x $(BIN)/cryoem ] || $(BIN)/cryoem twin down
-	@rm -rf .venv .tools node_modules cdk.out build dist .twin .twin.lock .twin-test.lock .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .tools node_modules cdk.out build dist .twin .twin.lock .twin-test* .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

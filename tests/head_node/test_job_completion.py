@@ -129,6 +129,21 @@ def test_tres_in_all_of_slurms_ways(finished: Path, fake: Any, shown: str, tres:
     assert calls.read_text() == "--oneliner --details show job 42\n"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        SHOWN.format(tres="TRES=cpu=12,mem=48G") + "/x TRES=cpu=1",
+        SHOWN.format(tres="TRES=cpu=12,mem=48G").replace("JobName=x", "JobName=x TRES=cpu=1"),
+        SHOWN.format(tres="TRES=cpu=12 JOB_GRES=gpu:4") + "/x JOB_GRES=gpu:1",
+    ],
+    ids=["in a folder's name", "in a job's name", "GPUs in a folder's name"],
+)
+def test_names_do_not_falsify_what_a_job_had(finished: Path, fake: Any, line: str) -> None:
+    fake("scontrol", f"echo '{line}'")
+    job_completion.main()
+    assert spooled(finished)["tres"] == ""  # it is priced as whole nodes
+
+
 def spooled(spool: Path) -> dict[str, Any]:
     (path,) = spool.iterdir()
     assert path.name == "1799993700-42.json"

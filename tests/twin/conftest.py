@@ -1,8 +1,9 @@
-"""One strict twin for all tests of this folder that need it: IAM enforced, TLS, the demo run through once."""
+"""A strict twin for each engine, for the tests that need it: IAM enforced, TLS, the demo run through once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,17 @@ class Twin:
     report: Path
 
 
-@pytest.fixture(scope="session")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
-    places, mode = Places(_CHECKOUT / ".twin-test"), Mode(strict=True)
-    report = tmp_path_factory.mktemp("report")
+@contextmanager
+def run_through(folder: str, config: str, report: Path) -> Iterator[Twin]:
+    """A strict twin in a folder of the checkout, with the demo run through; taken down at the end."""
+    places, mode = Places(_CHECKOUT / folder), Mode(strict=True)
     with pytest.MonkeyPatch.context() as patch, lifecycle.alone(places):
         patch.setenv(ROOT_VARIABLE, str(places.root))
         try:
             demo = Demo(
                 places,
                 mode,
-                config=_CHECKOUT / "twin" / "cryoem.yaml",
+                config=_CHECKOUT / "twin" / config,
                 output=report,
                 movies=16,
                 console=Console(force_terminal=False),
@@ -53,3 +54,16 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
             yield Twin(places, outputs, make, Observer(places, make, outputs), summary, report)
         finally:
             lifecycle.down(places)
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+    with run_through(".twin-test", "cryoem.yaml", tmp_path_factory.mktemp("report")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def pcs_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+    """The same with the other engine, for one module only: two twins at once would be slow."""
+    with run_through(".twin-test-pcs", "cryoem-pcs.yaml", tmp_path_factory.mktemp("pcs-report")) as made:
+        yield made

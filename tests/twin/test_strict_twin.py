@@ -318,7 +318,7 @@ def test_the_account_is_nobodys(twin: Twin) -> None:
 
 def test_new_programs_reach_a_head_node_that_runs(twin: Twin) -> None:
     ssm = twin.make("ssm")
-    (setup,) = [p["Name"] for p in ssm.describe_parameters()["Parameters"] if "ClusterSetup" in p["Name"]]
+    (setup,) = [p["Name"] for p in ssm.describe_parameters()["Parameters"] if "ProgramsSetup" in p["Name"]]
     value = json.loads(ssm.get_parameter(Name=setup)["Parameter"]["Value"]) | {"deployed": "again"}
     ssm.put_parameter(Name=setup, Value=json.dumps(value), Type="String", Overwrite=True)
     _invoke_sweeper(twin)

@@ -58,12 +58,15 @@ def tres_of(job_id: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         print(f"job-completion: no details of job {job_id}: {error}", file=sys.stderr)
         return ""
-    # The last of each: the line begins with the job's name, in which a user may write what they like.
     found = re.findall(r"\s(?:Alloc)?TRES=(\S+)", shown)
-    tres = found[-1] if found and found[-1] != "(null)" else ""
-    gpus = re.findall(r"\sJOB_GRES=\S*?gpu(?::[A-Za-z0-9_.-]+)?:(\d+)", shown)
+    # People choose names of jobs and folders, and the line has both: what is there twice is nobody's word.
+    if len(found) != 1 or found[0] == "(null)":
+        return ""
+    gpus = set(re.findall(r"\sJOB_GRES=\S*?gpu(?::[A-Za-z0-9_.-]+)?:(\d+)", shown))
+    if "gres/gpu" in found[0] or not gpus:
+        return found[0]
     # Without an accounting database Slurm leaves GPUs out of TRES; the detailed view has them.
-    return f"{tres},gres/gpu={gpus[-1]}" if tres and gpus and "gres/gpu" not in tres else tres
+    return f"{found[0]},gres/gpu={gpus.pop()}" if len(gpus) == 1 else ""
 
 
 def main() -> None:
