@@ -27,7 +27,7 @@ from .pcs_head_node import CLUSTER_TAG, PcsHeadNode, data_volume
 from .pcs_lane import PcsLane
 from .pcs_logs import PcsLogs
 from .pcs_rules import pcs_problems
-from .problems import require
+from .problems import known, require
 
 _USER = "ubuntu"
 
@@ -79,7 +79,7 @@ class Pcs(Construct):
             f"Pcs {id!r}",
             [
                 *lane_set_problems([lane.name for lane in lanes]),
-                *name_problems(name),
+                *(name_problems(name) if known(name) else ()),
                 *head_node_problems(head_node),
                 *pcs_problems(
                     lanes=lanes,
@@ -111,6 +111,16 @@ class Pcs(Construct):
         )
         # Slurm's daemons call each other on ports of their own choice (PCS user guide, security group requirements).
         self.security_group.add_ingress_rule(self.security_group, ec2.Port.all_traffic(), "Within the cluster")
+        if any(lane.has_efa for lane in lanes):
+            # What an adapter sends has no address, so the rule that lets everything out to 0.0.0.0/0 is none for it.
+            ec2.CfnSecurityGroupEgress(
+                self,
+                "AdapterEgress",
+                group_id=self.security_group.security_group_id,
+                destination_security_group_id=self.security_group.security_group_id,
+                ip_protocol="-1",
+                description="Elastic Fabric Adapters within the cluster",
+            )
         self.cluster: pcs.CfnCluster = pcs.CfnCluster(
             self,
             "Resource",

@@ -34,7 +34,7 @@ class PcsHeadNode(Construct):
     CloudFormation does not survive. Stopping and starting keeps everything.
 
     cluster_name: only the instance with this tag may take the volume. subnet, security_group_ids, ami_id: where and what
-    it is. head_node: its size. data_volume: cryoSPARC's database. role: what it may do. programs: what it runs.
+    it is. head_node: its size. role: what it may do. programs: what it runs.
     tags: on the instance.
 
     Costs: the instance while it runs; its root disk always (gp3, 0.08 USD per GiB a month).

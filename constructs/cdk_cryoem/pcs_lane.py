@@ -53,7 +53,8 @@ class PcsLane(Construct):
     ) -> None:
         super().__init__(scope, id)
         self.placement_group: ec2.CfnPlacementGroup | None = None
-        if lane.has_spread_jobs and lane.capacity is not Capacity.CAPACITY_BLOCK:
+        # A reservation has its place already, and EC2 finds none of it in another group.
+        if lane.has_spread_jobs and lane.capacity_reservation_id is None:
             self.placement_group = ec2.CfnPlacementGroup(self, "PlacementGroup", strategy="cluster")
         self.launch_template: ec2.CfnLaunchTemplate = ec2.CfnLaunchTemplate(
             self,

@@ -140,5 +140,5 @@ class PcsLogs(Construct):
             delivery_source_name=source.name,
             delivery_destination_arn=destination.attr_arn,
         )
-        delivery.add_dependency(source)
+        delivery.node.add_dependency(source)
         return group

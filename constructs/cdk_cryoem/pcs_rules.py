@@ -41,9 +41,9 @@ def pcs_problems(
         )
     if known(ami_id) and not re.fullmatch(r"ami-[0-9a-f]{8,17}", ami_id):
         yield Problem(property="ami_id", value=ami_id, allowed="ami- and 8 or 17 hexadecimals")
-    if size not in SIZES:
+    if known(size) and size not in SIZES:
         yield Problem(property="size", value=size, allowed=", ".join(SIZES))
-    else:
+    elif size in SIZES:
         nodes = sum(lane.max_nodes for lane in lanes)
         if nodes > SIZES[size]:
             enough = next((name for name, most in SIZES.items() if nodes <= most), None)
