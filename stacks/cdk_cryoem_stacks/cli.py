@@ -48,8 +48,10 @@ def _check(parsed: argparse.Namespace) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    lanes = ", ".join(f"{lane.name} ({lane.max_nodes} x {lane.instance_types[0]})" for lane in config.lanes)
-    print(f"{parsed.file}: right. {config.name} in {config.region}; lanes {lanes}")
+    lanes = ", ".join(f"{lane.name} ({lane.max_nodes} x {lane.instance_types[0]})" for lane in config.all_lanes())
+    print(f"{parsed.file}: right. {config.name} in {config.region} with {config.engine}; lanes {lanes}")
+    for warning in config.warnings():
+        print(f"{parsed.file}: warning: {warning}")
     return 0
 
 

@@ -29,7 +29,7 @@ from cdk_cryoem.parallel_cluster import (
     tag_problems,
 )
 from cdk_cryoem.pcs_rules import pcs_problems
-from cdk_cryoem.stages import stage_lanes, stage_problems
+from cdk_cryoem.stages import lane_warnings, stage_lanes, stage_problems
 
 _SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
 _POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
@@ -418,6 +418,12 @@ class Config(_Section):
             # A spot twin holds as long as its lane.
             for problem in backstop_problems(lane.lanes()[:1], self.idle_backstop_minutes):
                 yield dataclasses.replace(problem, property=f"lanes[{index}].hold_minutes")
+
+    def warnings(self) -> list[str]:
+        """What is allowed and probably not meant."""
+        lanes = self.all_lanes()
+        tokens = self.cryosparc.license_tokens if self.cryosparc else None
+        return lane_warnings(lanes, stage_lanes(lanes, self.stages), tokens)
 
     def all_lanes(self) -> list[Lane]:
         """Every lane, spot twins included."""

@@ -97,6 +97,32 @@ def test_a_slurm_that_does_not_answer_is_a_failure(cluster: Path, fake: Any) -> 
     assert updates(cluster) == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["slurm_update error: Invalid user id", "slurm_update error: Access/permission denied", "Operation not permitted"],
+)
+def test_a_controller_that_lets_nobody_power_down_is_left_to_its_own_idle_time(
+    cluster: Path, fake: Any, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    fake("scontrol", f'case $* in *show*) cat "$0.nodes" ;; *) echo "{said}" >&2; exit 1 ;; esac')
+    power_down.main()
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {
+        "powered_down": [],
+        "left_alone": {"free": "Slurm refuses", "late": "another epoch", "busy": "busy"},
+    }
+    assert said in told.err
+
+
+def test_any_other_refusal_is_a_failure(cluster: Path, fake: Any) -> None:
+    fake(
+        "scontrol",
+        'case $* in *show*) cat "$0.nodes" ;; *) echo "Unable to contact slurm controller" >&2; exit 1 ;; esac',
+    )
+    with pytest.raises(subprocess.CalledProcessError):
+        power_down.main()
+
+
 def test_nodes_must_be_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["power-down"])
     with pytest.raises(SystemExit):

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Mapping
+from typing import Dict, List, Mapping
 
 from . import settings, slurm
 
@@ -58,7 +58,7 @@ def tres_of(job_id: str) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         print(f"job-completion: no details of job {job_id}: {error}", file=sys.stderr)
         return ""
-    found = re.findall(r"\s(?:Alloc)?TRES=(\S+)", shown)
+    found: List[str] = re.findall(r"\s(?:Alloc)?TRES=(\S+)", shown)
     # People choose names of jobs and folders, and the line has both: what is there twice is nobody's word.
     if len(found) != 1 or found[0] == "(null)":
         return ""

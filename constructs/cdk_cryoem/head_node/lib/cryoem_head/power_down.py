@@ -9,9 +9,14 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import re
+import subprocess
+import sys
 from typing import Dict, Tuple
 
 from . import settings, slurm
+
+_REFUSED = r"invalid user|permission denied|access denied|not permitted"
 
 
 def stale(node: slurm.Node, epoch: str, pending: Dict[str, int]) -> str:
@@ -22,6 +27,22 @@ def stale(node: slurm.Node, epoch: str, pending: Dict[str, int]) -> str:
         return "another epoch"
     if any(pending.get(partition, 0) for partition in node.partitions):
         return "a job waits"
+    return ""
+
+
+def power_down(node: str) -> str:
+    """Do it; why Slurm does not let us, empty when it does. Errors: CalledProcessError for everything else.
+
+    Where the controller is not ours (PCS), Slurm may refuse every time. Its own idle time shuts the node down then, and
+    nobody ought to be woken for it.
+    """
+    try:
+        slurm.run("scontrol", "update", f"nodename={node}", "state=power_down_asap", "reason=idle")
+    except subprocess.CalledProcessError as error:
+        if re.search(_REFUSED, error.stderr or "", re.IGNORECASE):
+            print(f"power-down: {node} is left to Slurm's idle time: {error.stderr.strip()}", file=sys.stderr)
+            return "Slurm refuses"
+        raise
     return ""
 
 
@@ -48,8 +69,11 @@ def main() -> None:
             if reason:
                 left[node.name] = reason
                 continue
-            slurm.run("scontrol", "update", f"nodename={node.name}", "state=power_down_asap", "reason=idle")
-            down.append(node.name)
+            refused = power_down(node.name)
+            if refused:
+                left[node.name] = refused
+            else:
+                down.append(node.name)
     print(json.dumps({"powered_down": down, "left_alone": left}))
 
 
