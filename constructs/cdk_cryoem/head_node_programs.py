@@ -105,5 +105,21 @@ class HeadNodePrograms(Construct):
         if self._cryosparc is not None:
             self._cryosparc.license.grant_read(grantee)
         if self._backup_bucket is not None:
-            self._backup_bucket.grant_put(grantee, f"{BACKUPS_PREFIX}*")
-            self._backup_bucket.grant_read(grantee, f"{BACKUPS_PREFIX}*")
+            self._grant_backups(grantee, self._backup_bucket)
+
+    def _grant_backups(self, grantee: iam.IGrantable, bucket: s3.IBucket) -> None:
+        # Not the bucket's own grants, which would let the head node list everything in it.
+        iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+            resource_arns=[bucket.arn_for_objects(f"{BACKUPS_PREFIX}*")],
+        )
+        grantee.grant_principal.add_to_principal_policy(
+            iam.PolicyStatement(
+                actions=["s3:ListBucket"],
+                resources=[bucket.bucket_arn],
+                conditions={"StringLike": {"s3:prefix": [f"{BACKUPS_PREFIX}*"]}},
+            )
+        )
+        if bucket.encryption_key is not None:
+            bucket.encryption_key.grant(grantee, "kms:Decrypt", "kms:GenerateDataKey")

@@ -29,6 +29,7 @@ class FakeEngine:
     lanes: Sequence[Lane]
     partitions: Mapping[str, str]
     head_node_instance_id: str
+    generation: str
     event_bus: events.IEventBus
     lane_manifest: LaneManifest
 
@@ -44,6 +45,7 @@ def engine(stack: Stack) -> Engine:
         lanes=lanes,
         partitions={lane.name: lane.name for lane in lanes},
         head_node_instance_id="i-1",
+        generation="first",
         event_bus=events.EventBus.from_event_bus_name(stack, "Bus", "jobs"),
         lane_manifest=LaneManifest(stack, "Manifest", cluster_name="cryoem", lanes=lanes),
     )
@@ -180,7 +182,7 @@ def test_everything_set_reaches_the_functions(made: Made) -> None:
     expected = {
         "QUIET_MINUTES": "30", "SENTINEL": "done.txt", "RECIPE": "spa", "STOP_HEAD_NODE_AFTER_MINUTES": "120",
         "CLUSTER": "cryoem", "HEAD_NODE": "i-1", "EVENT_BUS": "jobs", "LANDING_BUCKET": "movies",
-        "INGEST_TASKS": f'["{TASK}"]',
+        "INGEST_TASKS": f'["{TASK}"]', "ENGINE_GENERATION": "first",
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
     made[2].has_resource_properties("AWS::Scheduler::Schedule", {"ScheduleExpression": "rate(10 minutes)"})

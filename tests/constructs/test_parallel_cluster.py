@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, CfnStack, Stack
+from aws_cdk import App, CfnOutput, CfnStack, Stack, Token
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk.assertions import Match, Template
+from cluster_inputs import BOUNDARY, LICENSE
 
 from cdk_cryoem import (
     CryoEmError,
+    Cryosparc,
     Engine,
     HeadNode,
     ILustreStore,
@@ -22,9 +27,10 @@ from cdk_cryoem import (
     LustreStore,
     ParallelCluster,
     ParallelClusterProvider,
+    Problem,
     default_lanes,
 )
-from cdk_cryoem.parallel_cluster import backstop_problems, cluster_problems
+from cdk_cryoem.parallel_cluster import LOG_RETENTION_DAYS, backstop_problems, cluster_problems, tag_problems
 from cdk_cryoem.parallel_cluster_provider import version_problems
 
 TOKEN = "arn:aws:lambda:eu-west-1:111122223333:function:provider"
@@ -49,6 +55,14 @@ def made(new_stack: Callable[[str], Stack]) -> Made:
     return stack, cluster, Template.from_stack(stack)
 
 
+def problems(**changes: Any) -> list[Problem]:
+    """What is wrong with a cluster of which some values are others than those that are right."""
+    right: dict[str, Any] = {
+        "cluster_name": "em", "stack_name": "stack", "operating_system": "ubuntu2204", "head_node": HeadNode(),
+    }  # fmt: skip
+    return list(cluster_problems(**{**right, **changes}))
+
+
 def custom_resource(template: Template) -> dict[str, Any]:
     (resource,) = template.find_resources("Custom::PclusterCluster").values()
     assert isinstance(resource, dict)
@@ -66,28 +80,65 @@ def test_the_cluster_has_a_name_that_no_stack_has(made: Made) -> None:
     stack, cluster, template = made
     assert custom_resource(template)["Properties"]["ClusterName"] == cluster.cluster_name
     assert cluster.cluster_name != stack.stack_name
-    assert not cluster_problems(
-        cluster_name=cluster.cluster_name, stack_name="x", operating_system="ubuntu2204", head_node_type="m7i.xlarge"
-    )
+    assert problems(cluster_name=cluster.cluster_name) == []
 
 
-def test_the_policy_has_the_name_that_the_provider_may_attach(made: Made) -> None:
+def policy(template: Template, who: str) -> dict[str, Any]:
+    """The one managed policy of the head or of the node."""
+    properties = [found["Properties"] for found in template.find_resources("AWS::IAM::ManagedPolicy").values()]
+    (found,) = [each for each in properties if f"-{who}-" in str(each["ManagedPolicyName"])]
+    assert isinstance(found, dict)
+    return found
+
+
+def statements(template: Template, who: str) -> dict[str, list[Any]]:
+    """What the statements of such a policy are about, by their actions."""
+    found: dict[str, list[Any]] = {}
+    for statement in policy(template, who)["PolicyDocument"]["Statement"]:
+        resources = statement["Resource"]
+        found.setdefault(str(statement["Action"]), []).extend(resources if isinstance(resources, list) else [resources])
+    return found
+
+
+@pytest.mark.parametrize("who", ["head", "node"])
+def test_each_policy_has_a_name_that_the_provider_may_attach(made: Made, who: str) -> None:
+    template = made[2]
+    name = policy(template, who)["ManagedPolicyName"]["Fn::Join"][1]
+    assert name[0].startswith("parallelcluster-")
+    assert name[0].endswith(f"-{who}-")
+    assert name[1] == {"Ref": "AWS::Region"}, "names of policies are global, clusters are not"
+
+
+def test_the_policies_are_attached_where_they_belong(made: Made) -> None:
     stack, cluster, template = made
-    (policy,) = template.find_resources("AWS::IAM::ManagedPolicy").values()
-    name = policy["Properties"]["ManagedPolicyName"]
-    assert name["Fn::Join"][1][0].startswith("parallelcluster-")
-    assert name["Fn::Join"][1][1] == {"Ref": "AWS::Region"}, "names of policies are global, clusters are not"
-    attached = custom_resource(template)["Properties"]["ClusterConfiguration"]["HeadNode"]["Iam"]
-    assert {"Policy": stack.resolve(cluster.head_node_policy.managed_policy_arn)} in attached["AdditionalIamPolicies"]
+    found = custom_resource(template)["Properties"]["ClusterConfiguration"]
+    head, node = (
+        {"Policy": stack.resolve(each.managed_policy_arn)} for each in (cluster.head_node_policy, cluster.node_policy)
+    )
+    attached = found["HeadNode"]["Iam"]["AdditionalIamPolicies"]
+    assert head in attached
+    assert node not in attached
+    for queue in found["Scheduling"]["SlurmQueues"]:
+        attached = queue["Iam"]["AdditionalIamPolicies"]
+        assert node in attached
+        assert head not in attached
 
 
 def test_the_head_node_may_do_four_things_to_named_resources(made: Made) -> None:
-    (policy,) = made[2].find_resources("AWS::IAM::ManagedPolicy").values()
-    listed = policy["Properties"]["PolicyDocument"]["Statement"]
-    assert sorted(statement["Action"] for statement in listed) == [
-        "events:PutEvents", "s3:GetObject", "secretsmanager:GetSecretValue", "ssm:GetParameter",
-    ]  # fmt: skip
-    assert "'*'" not in str([statement["Resource"] for statement in listed])
+    found = statements(made[2], "head")
+    assert sorted(found) == [
+        "['secretsmanager:GetSecretValue', 'secretsmanager:DescribeSecret']",
+        "events:PutEvents",
+        "s3:GetObject",
+        "ssm:GetParameter",
+    ]
+    assert "*" not in str(list(found.values()))
+
+
+def test_a_node_may_read_its_script_and_nothing_else(made: Made) -> None:
+    stack, cluster, template = made
+    script = cluster.node_script.bucket.arn_for_objects(cluster.node_script.s3_object_key)
+    assert statements(template, "node") == {"s3:GetObject": [stack.resolve(script)]}
 
 
 def test_no_secret_value_is_in_the_template(made: Made) -> None:
@@ -141,6 +192,12 @@ def test_everything_set_is_used_and_not_made(stack: Stack, tmp_path: Path) -> No
         operating_system="ubuntu2404",
         event_bus=bus,
         recipes=str(tmp_path),
+        cryosparc=Cryosparc(license=secretsmanager.Secret.from_secret_complete_arn(stack, "License", LICENSE)),
+        backup_bucket=s3.Bucket.from_bucket_name(stack, "Results", "results"),
+        stages={"import": "one"},
+        permissions_boundary=iam.ManagedPolicy.from_managed_policy_arn(stack, "Boundary", BOUNDARY),
+        idle_backstop_minutes=30,
+        log_retention_days=30,
         tags={"team": "em"},
     )
     template = Template.from_stack(stack)
@@ -152,13 +209,48 @@ def test_everything_set_is_used_and_not_made(stack: Stack, tmp_path: Path) -> No
     assert configuration["Image"] == {"Os": "ubuntu2404"}
     assert configuration["HeadNode"]["InstanceType"] == "m7i.2xlarge"
     assert configuration["Tags"] == [{"Key": "cryoem:cluster", "Value": "mine"}, {"Key": "team", "Value": "em"}]
-    assert cluster.recipes is not None
+    assert configuration["Iam"] == {"PermissionsBoundary": BOUNDARY}
+    assert configuration["Scheduling"]["SlurmSettings"]["ScaledownIdletime"] == 30
+    assert configuration["Monitoring"]["Logs"]["CloudWatch"]["RetentionInDays"] == 30
+    assert cluster.programs.recipes is not None
     assert cluster.provider is None
     assert cluster.event_bus is bus
-    assert "own-bus" in str(template.find_resources("AWS::IAM::ManagedPolicy"))
-    (policy,) = template.find_resources("AWS::IAM::ManagedPolicy").values()
-    (reads,) = [s for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Action"] == "s3:GetObject"]
-    assert len(reads["Resource"]) == 3, "scripts, trampoline and recipes"
+    assert cluster.lane_manifest.stage_lanes["import"] == "one"
+    found = statements(template, "head")
+    assert "own-bus" in str(found["events:PutEvents"])
+    assert len(found["s3:GetObject"]) == 3, "scripts, trampoline and recipes"
+    assert LICENSE in str(found["['secretsmanager:GetSecretValue', 'secretsmanager:DescribeSecret']"])
+    assert "results/backups/" in str(found)
+
+
+def test_it_makes_no_role_because_parallelcluster_does(stack: Stack) -> None:
+    """So the boundary goes into the configuration, where no aspect of the CDK could put it."""
+    ParallelCluster(stack, "Cluster", **parts(stack), provider_service_token=TOKEN)
+    Template.from_stack(stack).resource_count_is("AWS::IAM::Role", 0)
+
+
+def test_failed_nodes_are_what_parallelclusters_dashboard_counts(made: Made) -> None:
+    stack, cluster, _ = made
+    found = cluster.metric_failed_nodes()
+    assert isinstance(found, cloudwatch.MathExpression)
+    assert found.expression.count("FILL(") == len(found.using_metrics) == 5
+    for name, metric in found.using_metrics.items():
+        assert f"FILL({name}, 0)" in found.expression
+        assert isinstance(metric, cloudwatch.Metric)
+        assert (metric.namespace, metric.statistic) == ("ParallelCluster", "Sum")
+        assert stack.resolve(metric.dimensions) == {"ClusterName": cluster.cluster_name}
+        assert metric.metric_name[0].lower() + metric.metric_name[1:] == name
+
+
+def test_another_cluster_is_another_generation_and_its_head_node_is_not_held_by_an_export(made: Made) -> None:
+    cluster = made[1]
+    assert cluster.generation == cluster.cluster_name
+    app = App(analytics_reporting=False)
+    maker, reader = Stack(app, "Maker"), Stack(app, "Reader")
+    other = ParallelCluster(maker, "Cluster", **parts(maker), cluster_name="mine", provider_service_token=TOKEN)
+    CfnOutput(reader, "HeadNode", value=other.head_node_instance_id)
+    app.synth()
+    assert "Fn::ImportValue" not in str(Template.from_stack(reader).to_json())
 
 
 def test_two_clusters_share_a_stack_and_a_provider(stack: Stack) -> None:
@@ -174,7 +266,7 @@ def test_two_clusters_share_a_stack_and_a_provider(stack: Stack) -> None:
     names = [
         str(p["Properties"]["ManagedPolicyName"]) for p in template.find_resources("AWS::IAM::ManagedPolicy").values()
     ]
-    assert len(set(names)) == 2
+    assert len(set(names)) == len(names) == 4, "head and node of each"
 
 
 def test_the_cluster_lives_within_its_network_and_its_file_system(stack: Stack) -> None:
@@ -204,15 +296,16 @@ def test_a_name_of_a_stack_is_refused(new_stack: Callable[[str], Stack]) -> None
         ParallelCluster(stack, "Cluster", **parts(stack), cluster_name="cryoem")
 
 
-@pytest.mark.parametrize(
-    ("name", "right"),
-    [("a", True), ("a" * 40, True), ("a" * 41, False), ("A", False), ("1a", False), ("a_b", False), ("", False)],
-)
-def test_cluster_names(name: str, right: bool) -> None:
-    found = cluster_problems(
-        cluster_name=name, stack_name="s", operating_system="ubuntu2204", head_node_type="m7i.xlarge"
-    )
-    assert [problem.property for problem in found] == ([] if right else ["cluster_name"])
+@pytest.mark.parametrize("name", ["em", "a1", "a-", "a" * 40])
+def test_cluster_names(name: str) -> None:
+    assert problems(cluster_name=name) == []
+
+
+@pytest.mark.parametrize("name", ["", "a", "a" * 41, "Em", "1a", "-a", "a_b", "a.b", "a\n", "äm"])
+def test_names_that_parallelclusters_api_refuses(name: str) -> None:
+    (problem,) = problems(cluster_name=name)
+    assert (problem.property, problem.value) == ("cluster_name", name)
+    assert "2 to 40 characters" in problem.allowed
 
 
 @pytest.mark.parametrize(
@@ -226,20 +319,103 @@ def test_cluster_names(name: str, right: bool) -> None:
     ],
 )
 def test_systems_and_head_nodes(system: str, head: str, wrong: list[str]) -> None:
-    found = cluster_problems(cluster_name="c", stack_name="s", operating_system=system, head_node_type=head)
+    found = problems(operating_system=system, head_node=HeadNode(instance_type=head))
     assert [problem.property for problem in found] == wrong
+
+
+@pytest.mark.parametrize("prop", ["root_volume_gib", "cryosparc_volume_gib"])
+def test_volumes_on_both_sides_of_their_bounds(prop: str) -> None:
+    for gib, right in ((49, False), (50, True), (16384, True), (16385, False)):
+        found = problems(head_node=HeadNode(**{prop: gib}))
+        assert [(problem.property, problem.value) for problem in found] == (
+            [] if right else [(f"head_node.{prop}", gib)]
+        )
+        assert all(problem.allowed == "50 to 16384" for problem in found)
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0/8", "192.168.1.0/24", "203.0.113.7/32"])
+def test_networks_that_may_open_a_desktop(network: str) -> None:
+    assert problems(head_node=HeadNode(remote_desktop_from=network)) == []
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/7", "10.0.0.1/8", "::/0", "", "pl-12345678"])
+def test_a_desktop_for_everybody_and_for_what_is_no_network_is_refused(network: str) -> None:
+    (problem,) = problems(head_node=HeadNode(remote_desktop_from=network))
+    assert (problem.property, problem.value) == ("head_node.remote_desktop_from", network)
+    assert "never all of them" in problem.allowed
+
+
+def test_log_retention_is_a_time_that_cloudwatch_knows() -> None:
+    assert [days for days in range(4000) if not problems(log_retention_days=days)] == list(LOG_RETENTION_DAYS)
+    (problem,) = problems(log_retention_days=31)
+    assert (problem.property, problem.value) == ("log_retention_days", 31)
+    assert "30, 60" in problem.allowed
+
+
+@pytest.mark.parametrize(
+    ("tags", "wrong"),
+    [
+        ({"team": "em", "Cost Center": "4711/a+b=c@d:e._-"}, []),
+        ({"": "v"}, ["tags"]),
+        ({"k" * 129: "v"}, ["tags"]),
+        ({"aws:x": "v"}, ["tags"]),
+        ({"AWS:x": "v"}, ["tags"]),
+        ({"parallelcluster:x": "v"}, ["tags"]),
+        ({"cryoem:x": "v"}, []),
+        ({"team": ""}, ["tags.team"]),
+        ({"team": "v" * 257}, ["tags.team"]),
+        ({"team": "a\nb", "te,am": "a"}, ["tags.team", "tags"]),
+        ({f"k{number}": "v" for number in range(37)}, []),
+        ({f"k{number}": "v" for number in range(38)}, ["tags"]),
+    ],
+)
+def test_tags(tags: dict[str, str], wrong: list[str]) -> None:
+    assert [problem.property for problem in tag_problems(tags)] == wrong
+
+
+def test_a_systems_own_tags_are_reserved_where_a_system_says_so() -> None:
+    (problem,) = tag_problems({"cryoem:system": "other"}, reserved=("cryoem:",))
+    assert (problem.property, problem.value) == ("tags", "cryoem:system")
+    assert "aws:, parallelcluster:, cryoem:" in problem.allowed
 
 
 def test_no_lanes_and_everything_else_wrong_is_reported_at_once(stack: Stack) -> None:
     with pytest.raises(CryoEmError) as caught:
-        ParallelCluster(stack, "C", **{**parts(stack), "lanes": []}, cluster_name="No", operating_system="alinux2")
-    assert [problem.property for problem in caught.value.problems] == ["lanes", "cluster_name", "operating_system"]
+        ParallelCluster(
+            stack, "C", **{**parts(stack), "lanes": []}, cluster_name="No", operating_system="alinux2",
+            head_node=HeadNode(instance_type="m7i.large", root_volume_gib=1, remote_desktop_from="0.0.0.0/0"),
+            idle_backstop_minutes=0, log_retention_days=2, tags={"aws:x": "y"},
+        )  # fmt: skip
+    assert [problem.property for problem in caught.value.problems] == [
+        "lanes", "idle_backstop_minutes", "cluster_name", "operating_system", "head_node.instance_type",
+        "head_node.root_volume_gib", "head_node.remote_desktop_from", "log_retention_days", "tags",
+    ]  # fmt: skip
+
+
+def test_tokens_are_tolerated(stack: Stack) -> None:
+    """What is known only at deployment is never judged."""
+    number, text = Token.as_number({"Ref": "Number"}), Token.as_string({"Ref": "Text"})
+    head = HeadNode(
+        instance_type=text, root_volume_gib=number, cryosparc_volume_gib=number, remote_desktop_from=text
+    )  # fmt: skip
+    ParallelCluster(
+        stack, "C", **parts(stack), cluster_name=text, operating_system=text, head_node=head,
+        idle_backstop_minutes=number, log_retention_days=number, tags={text: text}, provider_service_token=text,
+    )  # fmt: skip
+    configuration = custom_resource(Template.from_stack(stack))["Properties"]["ClusterConfiguration"]
+    reference = {"Ref": "Text"}
+    assert configuration["Image"] == {"Os": reference}
+    assert configuration["HeadNode"]["Dcv"]["AllowedIps"] == reference
+    assert configuration["Scheduling"]["SlurmSettings"]["ScaledownIdletime"] == {"Ref": "Number"}
+    assert configuration["Monitoring"]["Logs"]["CloudWatch"]["RetentionInDays"] == {"Ref": "Number"}
 
 
 @pytest.mark.parametrize(("minutes", "wrong"), [(0, 1), (1, 1), (5, 0), (1440, 0), (1441, 1)])
 def test_no_lane_holds_longer_than_the_backstop(minutes: int, wrong: int) -> None:
     held = Lane(name="l", instance_types=["m6i.8xlarge"], hold_minutes=5)
-    assert len(backstop_problems([held], minutes)) == wrong
+    found = backstop_problems([held], minutes)
+    assert len(found) == wrong
+    assert {problem.property for problem in found} <= {"idle_backstop_minutes", "lane l.hold_minutes"}
 
 
 @pytest.mark.parametrize(

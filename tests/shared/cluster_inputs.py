@@ -7,6 +7,7 @@ from cdk_cryoem import ClusterInputs
 REGION = "us-east-1"
 RESERVATION = "cr-0a1b2c3d4e5f60718"
 BOUNDARY = "arn:aws:iam::111122223333:policy/cryoem-boundary"
+LICENSE = "arn:aws:secretsmanager:us-east-1:111122223333:secret:cryosparc-AbCdEf"
 INPUTS = ClusterInputs(
     region=REGION,
     operating_system="ubuntu2204",
