@@ -9,11 +9,12 @@ import pytest
 import cdk_cryoem
 
 PUBLIC = [
-    "Association", "Capacity", "ClusterInputs", "CryoEmError", "CryoEmPlatform", "DATASET_LANDED", "Engine", "HeadNode",
-    "HeadNodeDocuments", "HookFunction", "ILustreStore", "InstanceShape", "JOB_EVENT_DETAIL_TYPE", "JOB_EVENT_SOURCE",
-    "LandingZone", "Lane", "LaneHooks", "LaneManifest", "LustreStore", "Microscope", "MicroscopeIngest", "MonthlyBudget",
-    "NfsShare", "PLATFORM_EVENT_SOURCE", "ParallelCluster", "ParallelClusterProvider", "Problem", "SmbShare",
-    "cluster_configuration", "default_lanes", "instance_shapes",
+    "Association", "Capacity", "ClusterInputs", "CryoEmError", "CryoEmPlatform", "Cryosparc", "DATASET_LANDED", "Engine",
+    "HeadNode", "HeadNodeDocuments", "HeadNodePrograms", "HookFunction", "ILustreStore", "InstanceShape",
+    "JOB_EVENT_DETAIL_TYPE", "JOB_EVENT_SOURCE", "LandingZone", "Lane", "LaneHooks", "LaneManifest", "LustreStore",
+    "Microscope", "MicroscopeIngest", "MonthlyBudget", "NfsShare", "PLATFORM_EVENT_SOURCE", "ParallelCluster",
+    "ParallelClusterProvider", "Pcs", "Problem", "SmbShare", "Stage", "cluster_configuration", "default_lanes",
+    "instance_shapes", "stage_lanes",
 ]  # fmt: skip
 CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(cdk_cryoem, name, None))]
 
