@@ -22,10 +22,12 @@ LANES: list[dict[str, Any]] = [
         "vcpus": 48,
         "memory_mib": 186_777,
         "max_nodes": 4,
+        "nodes_per_job": 1,
         "cache_gb": 3800,
         "memory_multiplier": 2.0,
         "time_limit_minutes": 2880,
         "hold_minutes": hold,
+        "always_on": False,
         "usd_per_hour": 4.0,
     }
     for name, gpus, hold in (("cpu", 0, 0), ("gpu4", 4, 0), ("live", 1, 30))

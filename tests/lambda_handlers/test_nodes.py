@@ -32,8 +32,10 @@ statuses = st.builds(
 )
 
 
-def lane(name: str, hold_minutes: int = 0) -> Lane:
-    return Lane(name=name, gpus=4, vcpus=48, memory_mib=1024, hold_minutes=hold_minutes, usd_per_hour=4.0)
+def lane(name: str, hold_minutes: int = 0, *, always_on: bool = False) -> Lane:
+    return Lane(
+        name=name, gpus=4, vcpus=48, memory_mib=1024, hold_minutes=hold_minutes, usd_per_hour=4.0, always_on=always_on
+    )
 
 
 def node(name: str = "n1", *, lane: str = "gpu4", state: str = "idle", idle_minutes: float | None = 1) -> Node:
@@ -97,6 +99,21 @@ def test_a_node_that_was_never_idle_stays() -> None:
 
 def test_a_node_of_a_removed_lane_goes() -> None:
     assert to_power_down(status(node(lane="old")), [lane("gpu4", hold_minutes=30)])
+
+
+@pytest.mark.parametrize("hold", [0, 30])
+def test_nodes_of_a_lane_that_is_always_on_stay_however_idle(hold: int) -> None:
+    """They are paid for whether they run or not, and the engine would start them again."""
+    found = status(node("n1", idle_minutes=600), node("n2", lane="cpu"))
+    lanes = [lane("gpu4", hold, always_on=True), lane("cpu")]
+    assert [n.name for n in to_power_down(found, lanes)] == ["n2"]
+
+
+@pure
+@given(found=statuses, hold=st.integers(0, 60))
+def test_of_a_lane_that_is_always_on_no_node_ever_goes(found: Status, hold: int) -> None:
+    lanes = [lane(name, hold, always_on=True) for name in ("cpu", "gpu4", "live", "not-ours", "")]
+    assert to_power_down(found, lanes) == []
 
 
 @pure
