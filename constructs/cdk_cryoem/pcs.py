@@ -205,7 +205,8 @@ class Pcs(Construct):
             programs=self.programs,
             tags=all_tags,
         )
-        self.generation: str = f"{ami_id} {head_node.root_volume_gib}"
+        places = [place for place in (subnet.subnet_id, subnet.availability_zone) if known(place)]
+        self.generation: str = " ".join([ami_id, str(head_node.root_volume_gib), *places])
         # Another image makes another instance, which an import of its id would forbid.
         CrossStackReferences.of(self.head_node.instance).produce(ReferenceStrength.WEAK)
         # Needed while nodes come and while they go, and named nowhere: the way out of the subnet, the Lustre ports.

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aws_cdk import Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -124,6 +125,29 @@ def test_it_has_every_member_of_the_protocol_with_the_type_it_says(one: Built) -
     assert isinstance(engine.head_node_instance_id, str)
 
 
+@pytest.mark.parametrize("which", ENGINES)
+def test_its_generation_is_the_same_as_long_as_its_head_node_is(which: str, new_stack: Callable[[str], Stack]) -> None:
+    def generation(**changes: Any) -> str:
+        return engine_of(which, new_stack("Generation"), **changes).generation
+
+    usual = generation()
+    assert usual
+    for same in (
+        {"head_node": HeadNode(instance_type="m7i.2xlarge", cryosparc_volume_gib=300)},
+        {"lanes": [Lane(name="one", instance_types=["m6i.8xlarge"])]},
+        {"tags": {"team": "em"}},
+    ):
+        assert generation(**same) == usual, same
+    # ParallelCluster changes the image and the root volume of no cluster that is there.
+    another = {"ami_id": "ami-00000000"} if which == "pcs" else {"cluster_name": "another"}
+    assert generation(**another) != usual
+    if which == "pcs":
+        assert generation(head_node=HeadNode(root_volume_gib=200)) != usual
+        stack = new_stack("Elsewhere")
+        elsewhere = ec2.Subnet.from_subnet_attributes(stack, "S", subnet_id="subnet-2", availability_zone="eu-west-1b")
+        assert engine_of(which, stack, subnet=elsewhere).generation != usual
+
+
 def test_lanes_and_partitions_are_in_the_order_they_were_given(one: Built) -> None:
     assert list(one.engine.partitions) == [lane.name for lane in one.engine.lanes]
 
@@ -200,14 +224,15 @@ def references(value: Any) -> Iterator[str]:
 
 
 def without_references(value: Any) -> Any:
-    """The value with one mark for whatever of the engine it refers to."""
+    """The value with one mark for whatever of the engine it refers to, and one for its generation."""
     if isinstance(value, dict):
-        if any(
-            found.startswith("Engine")
-            for found in references({k: v for k, v in value.items() if k in ("Ref", "Fn::GetAtt")})
-        ):
+        here = {key: inner for key, inner in value.items() if key in ("Ref", "Fn::GetAtt")}
+        if any(found.startswith("Engine") for found in references(here)):
             return "<engine>"
-        return {key: without_references(inner) for key, inner in value.items()}
+        return {
+            key: "<generation>" if key == "ENGINE_GENERATION" else without_references(inner)
+            for key, inner in value.items()
+        }
     if isinstance(value, list):
         return [without_references(inner) for inner in value]
     return value
