@@ -16,10 +16,12 @@ SQUEUE = "--noheader --jobs 42 --format %T\n"
 def test_every_shell_file_passes_shellcheck(head_node: Path) -> None:
     files = sorted(
         path
-        for path in head_node.rglob("*")
+        for path in [*head_node.rglob("*"), *(head_node.parent / "node").rglob("*")]
         if path.is_file() and path.suffix != ".pyc" and b"bash" in path.read_bytes().partition(b"\n")[0]
     )
-    assert {"bootstrap.sh", "trampoline.sh", "wait-for-nodes", "power-down"} <= {path.name for path in files}
+    assert {"bootstrap.sh", "trampoline.sh", "wait-for-nodes", "power-down", "prepare-node.sh"} <= {
+        path.name for path in files
+    }
     program = shutil.which("shellcheck")
     assert program, "no shellcheck on the PATH: apt-get install shellcheck (the Debian package of that name)"
     done = subprocess.run([program, *files], capture_output=True, text=True, timeout=60, check=False)
