@@ -92,6 +92,8 @@ def test_the_wheel_holds_the_packages_their_data_the_handlers_and_nothing_else(i
         "cdk_cryoem/head_node/bootstrap.sh",
         "cdk_cryoem/head_node/trampoline.sh",
         "cdk_cryoem/head_node/bin/power-down",
+        "cdk_cryoem/head_node/lib/cryoem_head/stages.csv",
+        "cdk_cryoem/node/prepare-node.sh",
         "cdk_cryoem/_lambda/cdk_cryoem_lambda/node_hook.py",
         "cdk_cryoem_stacks/py.typed",
         "cdk_cryoem_stacks/parallel_cluster_check/check.py",
@@ -103,7 +105,11 @@ def test_the_wheel_holds_the_packages_their_data_the_handlers_and_nothing_else(i
 
 def test_every_handler_and_script_of_the_checkout_is_in_the_wheel(installed: Installed) -> None:
     names = set(zipfile.ZipFile(installed.wheel).namelist())
-    for root, prefix in (("lambda", "cdk_cryoem/_lambda"), ("constructs/cdk_cryoem", "cdk_cryoem")):
+    for root, prefix in (
+        ("lambda", "cdk_cryoem/_lambda"),
+        ("constructs/cdk_cryoem", "cdk_cryoem"),
+        ("stacks/cdk_cryoem_stacks", "cdk_cryoem_stacks"),
+    ):
         files = [path for path in (ROOT / root).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         assert files
         assert {f"{prefix}/{path.relative_to(ROOT / root)}" for path in files} <= names
