@@ -51,31 +51,43 @@ def _events() -> EventBridgeClient:
 
 
 def handler(event: Mapping[str, Any], context: object) -> dict[str, int]:
-    """Entry point: what CloudWatch Logs hands on. Fails when anything was not taken, so that it comes again."""
-    entries = [
-        {
-            "EventBusName": os.environ["EVENT_BUS"],
-            "Source": SOURCE,
-            "DetailType": DETAIL_TYPE,
-            "Detail": json.dumps(detail(record, cluster=os.environ["CLUSTER"])),
-        }
-        for record in records(event)
-    ]
+    """Entry point: what CloudWatch Logs hands on. Fails when anything was not taken, so that it comes again.
+
+    A record that cannot be understood keeps no other from becoming an event.
+    """
+    entries: list[dict[str, str]] = []
+    wrong: list[str] = []
+    for message in messages(event):
+        try:
+            told = detail(json.loads(message), cluster=os.environ["CLUSTER"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            wrong.append(f"{type(error).__name__}: {error}")
+            continue
+        entries.append(
+            {
+                "EventBusName": os.environ["EVENT_BUS"],
+                "Source": SOURCE,
+                "DetailType": DETAIL_TYPE,
+                "Detail": json.dumps(told),
+            }
+        )
     for start in range(0, len(entries), _BATCH):
         answer = _events().put_events(Entries=entries[start : start + _BATCH])  # type: ignore[arg-type]
         if answer["FailedEntryCount"]:
             raise RuntimeError(f"EventBridge did not take {answer['FailedEntryCount']} events: {answer['Entries']}")
     log.info("%s jobs have finished", len(entries))
+    if wrong:
+        raise ValueError(f"{len(wrong)} records are no finished jobs: {'; '.join(wrong)}")
     return {"jobs": len(entries)}
 
 
-def records(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The log records in what a subscription delivers."""
+def messages(event: Mapping[str, Any]) -> Iterator[str]:
+    """The log records in what a subscription delivers, as they were written."""
     message = json.loads(gzip.decompress(base64.b64decode(event["awslogs"]["data"])))
     if message["messageType"] != "DATA_MESSAGE":
         return
     for entry in message["logEvents"]:
-        yield json.loads(entry["message"])
+        yield str(entry["message"])
 
 
 def detail(record: Mapping[str, Any], *, cluster: str) -> dict[str, object]:
@@ -85,9 +97,11 @@ def detail(record: Mapping[str, Any], *, cluster: str) -> dict[str, object]:
         ours: next((given[theirs] for theirs in spellings if given.get(theirs) not in (None, "")), None)
         for ours, spellings in _SPELLINGS.items()
     }
-    missing = [name for name in _NEEDED if found[name] is None]
+    missing = [name for name in _NEEDED if not str(found[name] if found[name] is not None else "").strip()]
     if missing:
         raise ValueError(f"a record without {', '.join(missing)}; it has {', '.join(sorted(record['fields']))}")
+    if not epoch(found["end"]):
+        raise ValueError(f"a record of job {found['job_id']} whose end is {found['end']!r}, which is no time")
     return {
         "version": 1,
         "cluster": cluster,
@@ -96,8 +110,9 @@ def detail(record: Mapping[str, Any], *, cluster: str) -> dict[str, object]:
         # "anna(1001)" in some plugins
         "user": re.sub(r"\(\d+\)$", "", str(found["user"] or "")),
         "partition": str(found["partition"]),
-        "state": str(found["state"]).split()[0],
-        "exit_code": str(found["exit_code"] or ""),
+        # "CANCELLED by 1001"
+        "state": str(found["state"]).strip().partition(" ")[0],
+        "exit_code": str(found["exit_code"] if found["exit_code"] is not None else ""),
         "submit": epoch(found["submit"]),
         "start": epoch(found["start"]),
         "end": epoch(found["end"]),
@@ -111,7 +126,7 @@ def detail(record: Mapping[str, Any], *, cluster: str) -> dict[str, object]:
 def epoch(value: object) -> int:
     """A time as epoch seconds, 0 for none: it may come as seconds, milliseconds or ISO 8601 in UTC."""
     text = str(value if value is not None else "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]{1,15}(\.[0-9]+)?", text):
         seconds = float(text)
         # The year 5138 in seconds is 1973 in milliseconds.
         return int(seconds / 1000 if seconds > 1e11 else seconds)
