@@ -13,6 +13,8 @@ SLURM_VERSIONS = ("25.11", "26.05")
 """Versions with an idle time of its own for each node group (PCS API reference, ComputeNodeGroupSlurmConfiguration)."""
 SIZES: Mapping[str, int] = MappingProxyType({"SMALL": 32, "MEDIUM": 512, "LARGE": 2048})
 """The most nodes of a cluster of each size (PCS API reference, Cluster)."""
+# PCS API model, QueueName.
+_SHORTEST_NAME = 3
 # One sweep, so that it acts only where no hook has.
 BACKSTOP_SECONDS = 300
 
@@ -39,6 +41,14 @@ def pcs_problems(
             allowed=", ".join(SLURM_VERSIONS),
             fix="Earlier ones have one idle time for all lanes, or are no longer offered for new clusters",
         )
+    for lane in lanes:
+        if len(lane.name) < _SHORTEST_NAME:
+            yield Problem(
+                property=f"lane {lane.name}.name",
+                value=lane.name,
+                allowed=f"{_SHORTEST_NAME} to 25 characters with PCS",
+                fix="PCS refuses shorter names of queues",
+            )
     if known(ami_id) and not re.fullmatch(r"ami-[0-9a-f]{8,17}", ami_id):
         yield Problem(property="ami_id", value=ami_id, allowed="ami- and 8 or 17 hexadecimals")
     if known(size) and size not in SIZES:

@@ -69,6 +69,17 @@ def test_cryosparc_has_exactly_the_lanes_of_the_manifest(twin: Twin) -> None:
     assert json.loads((folder / "gpu4" / "cluster_info.json").read_text())["cache_path"].endswith("cryosparc-cache")
 
 
+def test_a_jobs_own_custom_variable_reaches_slurm(twin: Twin) -> None:
+    (script,) = twin.places.file_systems.glob("fs-*/projects/*/CS-*/J1/queue_sub_script.sh")
+    assert "#SBATCH --time=61\n" in script.read_text()
+
+
+def test_recipes_find_the_lane_of_each_stage(twin: Twin) -> None:
+    stages = (twin.places.home / "lanes" / "stages.env").read_text()
+    assert "LANE_CLASS2D=gpu4\n" in stages
+    assert "LANE_MOTION_CPU=cpu\n" in stages
+
+
 def test_no_process_of_the_twin_listens_beyond_loopback(twin: Twin) -> None:
     listening = [
         connection.laddr.ip

@@ -229,6 +229,15 @@ def job_status(project_uid: str, job_uid: str) -> JobStatus:
     return status
 
 
+@api.post("/projects/{project_uid}/jobs/{job_uid}/cluster_custom_vars", summary="jobs.set_cluster_custom_vars")
+def set_cluster_custom_vars(
+    project_uid: str, job_uid: str, cluster_custom_vars: Annotated[dict[str, str], Body()]
+) -> Job:
+    job = one(jobs, (project_uid, job_uid), "job")
+    job.cluster_job_custom_vars = cluster_custom_vars
+    return Job.model_validate(job)
+
+
 @api.post("/projects/{project_uid}/jobs/{job_uid}/enqueue", summary="jobs.enqueue")
 def enqueue(
     project_uid: str,
@@ -290,8 +299,11 @@ def _variables(job: Job, target: SchedulerTargetCluster) -> dict[str, object]:
     folder = Path(project.project_dir) / job.job_dir
     spec = job.spec.resource_spec
     worker = target.worker_bin_path
-    run = f"{worker} run --project {job.project_uid} --job {job.uid} > {folder / 'job.log'} 2>&1"
+    arguments = f"--project {job.project_uid} --job {job.uid}"
     return {
+        # A job's own values go before those of its target.
+        **target.config.custom_vars,
+        **job.cluster_job_custom_vars,
         "project_uid": job.project_uid,
         "job_uid": job.uid,
         "job_dir_abs": str(folder),
@@ -304,7 +316,8 @@ def _variables(job: Job, target: SchedulerTargetCluster) -> dict[str, object]:
         "cryosparc_username": "hooks",
         "job_type": job.spec.type,
         "job_creator": "hooks",
-        "run_cmd": run,
+        "run_args": arguments,
+        "run_cmd": f"{worker} run {arguments} > {folder / 'job.log'} 2>&1",
     }
 
 

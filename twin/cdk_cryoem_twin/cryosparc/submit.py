@@ -19,6 +19,9 @@ def main() -> None:
     parser.add_argument("--type", required=True, help="the job's type, as cryoSPARC would name it")
     parser.add_argument("--lane", required=True)
     parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument(
+        "--custom-var", action="append", default=[], metavar="NAME=VALUE", help="a custom variable of the lane's script"
+    )
     parser.add_argument("--wait", action="store_true")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
@@ -32,6 +35,9 @@ def main() -> None:
         type=arguments.type,
         title=arguments.type,
     )
+    if arguments.custom_var:
+        given = dict(entry.split("=", 1) for entry in arguments.custom_var)
+        api.jobs.set_cluster_custom_vars(project.uid, job.uid, given)
     api.jobs.enqueue(project.uid, job.uid, lane=arguments.lane)
     print(f"{project.uid} {job.uid} on lane {arguments.lane}")
     if not arguments.wait:
