@@ -3,6 +3,7 @@
 #   join-pcs.sh SETUP.json
 # May be run again at any time; run after a new cluster was made, it joins that one. Slurm's key is never an argument.
 set -euo pipefail
+shopt -s inherit_errexit # what fails within $(...) fails here
 
 if (($# != 1)) || [[ ! -r $1 ]]; then
     echo "usage: join-pcs.sh SETUP.json" >&2
@@ -17,9 +18,20 @@ setting() {
 }
 
 in_fstab() { # source, place, type, options: mounted now and on every boot
+    local line="$1 $2 $3 $4 0 0" changed=
     mkdir -p "$root$2"
-    grep -qF " $2 " "$root/etc/fstab" || printf '%s %s %s %s 0 0\n' "$1" "$2" "$3" "$4" >>"$root/etc/fstab"
-    mountpoint -q "$root$2" || mount "$root$2"
+    if ! grep -qxF "$line" "$root/etc/fstab"; then
+        # What was to be at this place before, if anything, is no more.
+        { awk -v place="$2" '$2 != place' "$root/etc/fstab"; echo "$line"; } >"$root/etc/.fstab"
+        chmod 644 "$root/etc/.fstab"
+        mv "$root/etc/.fstab" "$root/etc/fstab"
+        changed=yes
+    fi
+    if ! mountpoint -q "$root$2"; then
+        mount "$root$2"
+    elif [[ -n $changed ]]; then
+        echo "join-pcs: $2 will be $1 when this instance has been stopped and started" >&2
+    fi
 }
 
 attach_data_volume() { # prints its device
@@ -57,14 +69,18 @@ mount_data_volume() {
         return 1
         ;;
     esac
-    uuid=$(blkid --match-tag UUID --output value "$device")
+    uuid=$(blkid --match-tag UUID --output value "$device") || {
+        echo "join-pcs: $device is neither empty nor a file system; it is left as it is" >&2
+        return 1
+    }
     in_fstab "UUID=$uuid" /cryosparc xfs defaults,nofail
 }
 
 start_sackd() {
-    local described address port secret bin
+    local described address port secret bin cluster
     bin=$(setting slurm_bin)
-    described=$(aws pcs get-cluster --region "$AWS_REGION" --cluster-identifier "$(setting pcs_cluster)" --output json)
+    cluster=$(setting pcs_cluster)
+    described=$(aws pcs get-cluster --region "$AWS_REGION" --cluster-identifier "$cluster" --output json)
     read -r address port secret < <(python3 -c 'import json, sys
 cluster = json.load(sys.stdin)["cluster"]
 end = next(e for e in cluster["endpoints"] if e["type"] == "SLURMCTLD")
@@ -105,7 +121,8 @@ UNIT
     systemctl restart sackd
 }
 
+lustre=$(setting lustre) # here, because in an argument a failure would go unnoticed
 mount_data_volume
-in_fstab "$(setting lustre)" /fsx lustre relatime,flock,_netdev,x-systemd.requires=network-online.target,nofail
+in_fstab "$lustre" /fsx lustre relatime,flock,_netdev,x-systemd.requires=network-online.target,nofail
 start_sackd
 echo "join-pcs: done"
