@@ -46,7 +46,8 @@ class HeadNodePrograms(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._event_bus, self._lane_manifest = event_bus, lane_manifest
-        self._cryosparc, self._backup_bucket = cryosparc, backup_bucket
+        self._cryosparc = cryosparc
+        self.backup_bucket: s3.IBucket | None = backup_bucket
         self.cryosparc_login: secretsmanager.Secret = secretsmanager.Secret(
             self,
             "CryosparcLogin",
@@ -104,8 +105,8 @@ class HeadNodePrograms(Construct):
         self.cryosparc_login.grant_read(grantee)
         if self._cryosparc is not None:
             self._cryosparc.license.grant_read(grantee)
-        if self._backup_bucket is not None:
-            self._grant_backups(grantee, self._backup_bucket)
+        if self.backup_bucket is not None:
+            self._grant_backups(grantee, self.backup_bucket)
 
     def _grant_backups(self, grantee: iam.IGrantable, bucket: s3.IBucket) -> None:
         # Not the bucket's own grants, which would let the head node list everything in it.

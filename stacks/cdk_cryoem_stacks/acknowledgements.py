@@ -6,6 +6,7 @@ from aws_cdk import Acknowledgment, Stack, Validations
 from constructs import IConstruct
 
 from cdk_cryoem import Pcs
+from cdk_cryoem.head_node_programs import BACKUPS_PREFIX
 from cdk_cryoem.landing_zone import DATASETS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
@@ -41,8 +42,17 @@ def acknowledge(stacks: Stacks) -> None:
         "cryoSPARC has no way to rotate a password by itself; the login is generated, used by the head node alone, "
         "and replaced by deploying a new secret",
     )
-    if isinstance(stacks.cluster.engine, Pcs):
-        _acknowledge_pcs(stacks.cluster.engine)
+    engine = stacks.cluster.engine
+    if engine.programs.backup_bucket is not None:
+        results = _export_name(stacks.storage, landing_zone.results_bucket.bucket_arn)
+        _accept(
+            engine.head_node_role if isinstance(engine, Pcs) else engine.head_node_policy,
+            f"AwsSolutions-IAM5[Resource::{results}/{BACKUPS_PREFIX}*]",
+            "Backups of cryoSPARC's database are called after the time they were made; the head node is held to this "
+            "prefix and may not delete",
+        )
+    if isinstance(engine, Pcs):
+        _acknowledge_pcs(engine)
     for hook in (hooks.dataset_hook, hooks.lane_hook, hooks.node_hook, hooks.sweeper):
         _accept(hook.role, "AwsSolutions-IAM5[Resource::*]", _NO_RESOURCES)
     function = Stack.of(hooks).get_logical_id(hooks.sweeper.function.node.default_child)  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""Systems besides the default one: everything that a configuration may say, on either engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster_inputs import BOUNDARY, LICENSE, RESERVATION
+
+from cdk_cryoem_stacks.config import Config
+
+AGENT = "arn:aws:datasync:us-east-1:111122223333:agent/agent-0123456789abcdef0"
+_EVERYTHING: dict[str, Any] = {
+    "name": "every",
+    "region": "us-east-1",
+    "account": "111122223333",
+    "network": {"cidr": "10.99.0.0/20", "availability_zone": "us-east-1c"},
+    "microscopes": [
+        {
+            "name": "krios",
+            "nfs": {"host": "10.0.0.5", "path": "/krios"},
+            "agent_arn": AGENT,
+            "bandwidth_limit_mibps": 90,
+        }
+    ],
+    "landing": {"quiet_minutes": 60, "sentinel": "done.txt", "noncurrent_days": 30},
+    "file_system": {"capacity_gib": 4800, "throughput_mibps_per_tib": 500},
+    "head_node": {
+        "instance_type": "m7i.2xlarge",
+        "operating_system": "ubuntu2404",
+        "root_volume_gib": 120,
+        "cryosparc_volume_gib": 500,
+        "stop_after_minutes": 240,
+    },
+    "lanes": [
+        {"name": "cpu", "instance_types": ["m6i.8xlarge", "r6i.8xlarge"], "max_nodes": 2, "spot_twin": True},
+        {
+            "name": "gpu1",
+            "instance_types": ["g6e.4xlarge", "g5.4xlarge"],
+            "gpus": 1,
+            "spot_twin": True,
+            "particle_cache": False,
+            "memory_multiplier": 1.5,
+            "time_limit_hours": 12.5,
+            "hold_minutes": 20,
+        },
+        {"name": "spread", "instance_types": ["g6e.48xlarge"], "gpus": 8, "max_nodes": 2, "nodes_per_job": 2},
+        {
+            "name": "reserved",
+            "instance_types": ["g5.48xlarge"],
+            "gpus": 8,
+            "capacity_reservation_id": RESERVATION,
+            "nodes_per_job": 2,
+        },
+    ],
+    "idle_backstop_minutes": 30,
+    "stages": {"motion": "spread"},
+    "cryosparc": {"license_secret_arn": LICENSE, "version": "5.0.6", "license_tokens": 100},
+    "processing": {"recipes": "recipes", "on_landed": "spa-quickstart"},
+    "budget": {"monthly_usd": 100.5, "emails": ["em@example.org"]},
+    "permissions_boundary_arn": BOUNDARY,
+    "log_retention_days": 365,
+    "tags": {"Cost Center": "EM-4711", "owner": "em@example.org"},
+}
+
+
+def everything() -> Config:
+    """With ParallelCluster. Its recipes are in the folder twin/."""
+    return Config.model_validate(
+        {**_EVERYTHING, "head_node": {**_EVERYTHING["head_node"], "remote_desktop_from": "10.0.0.0/8"}}
+    )
+
+
+def everything_on_pcs() -> Config:
+    """With AWS Parallel Computing Service."""
+    return Config.model_validate(
+        {**_EVERYTHING, "name": "everypcs", "engine": "pcs", "pcs": {"ami_id": "ami-0a1b2c3d4e5f60718"}}
+    )
