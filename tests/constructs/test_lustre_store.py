@@ -222,12 +222,21 @@ def test_a_store_made_elsewhere_is_a_store(stack: Stack) -> None:
     store = LustreStore.from_lustre_store_attributes(file_system_id="fs-1", client_security_group=group)
     assert isinstance(store, ILustreStore)
     assert (store.file_system_id, store.client_security_group) == ("fs-1", group)
+    assert store.mount_source is None, "ParallelCluster does without"
+    told = LustreStore.from_lustre_store_attributes(
+        file_system_id="fs-1", client_security_group=group, mount_source="host@tcp:/name"
+    )
+    assert told.mount_source == "host@tcp:/name"
 
 
-def test_metric_and_mount_name_are_those_of_the_file_system(made: Made) -> None:
+def test_metric_and_mount_source_are_those_of_the_file_system(made: Made) -> None:
     stack, store, _ = made
     assert stack.resolve(store.metric_free_storage_bytes().dimensions) == {
         "FileSystemId": stack.resolve(store.file_system_id)
     }
-    assert "LustreMountName" in str(stack.resolve(store.mount_name))
+    host, name = (
+        {"Fn::GetAtt": [stack.get_logical_id(store.file_system), attribute]}
+        for attribute in ("DNSName", "LustreMountName")
+    )
+    assert stack.resolve(store.mount_source) == {"Fn::Join": ["", [host, "@tcp:/", name]]}
     assert store.connections.security_groups == [store.file_system_security_group]
