@@ -414,7 +414,8 @@ class Config(_Section):
                 seen.add(made.name)
 
     def _hold_problems(self) -> Iterator[Problem]:
-        for index, lane in enumerate(self.lanes):
+        # PCS has an idle time for each lane, always longer than what the lane holds.
+        for index, lane in enumerate(self.lanes if self.engine == "parallelcluster" else []):
             # A spot twin holds as long as its lane.
             for problem in backstop_problems(lane.lanes()[:1], self.idle_backstop_minutes):
                 yield dataclasses.replace(problem, property=f"lanes[{index}].hold_minutes")
