@@ -54,7 +54,11 @@ def normalised(value: Any) -> Any:
     """The template without what changes with every edit of a script or comes with the bootstrap."""
     if isinstance(value, dict):
         left_out = {"BootstrapVersion", "CheckBootstrapVersion"}
-        return {key: normalised(inner) for key, inner in value.items() if key not in left_out}
+        found = {key: normalised(inner) for key, inner in value.items() if key not in left_out}
+        if isinstance(found.get("Resource"), list):
+            # The CDK sorts what a policy is about, and so by the hashes that are in it.
+            found["Resource"].sort(key=json.dumps)
+        return found
     if isinstance(value, list):
         return [normalised(inner) for inner in value]
     return _ASSET_HASH.sub("<hash>", value) if isinstance(value, str) else value
