@@ -383,24 +383,8 @@ class Config(_Section):
                 )
             ),
         ]
-        if self.engine == "pcs" and self.pcs is None:
-            problems.append(
-                Problem(
-                    property="pcs", value=None, allowed="a section with ami_id", fix="docs/pcs.md says how to make one"
-                )
-            )
-        if self.engine == "pcs" and self.pcs is not None:
-            problems += [
-                problem if problem.property.startswith("head_node") else problem.under("pcs")
-                for problem in pcs_problems(
-                    lanes=self.all_lanes(),
-                    size=self.pcs.size,
-                    slurm_version=self.pcs.slurm_version,
-                    ami_id=self.pcs.ami_id,
-                    mount_source="given by the storage stack",
-                    remote_desktop_from=self.head_node.remote_desktop_from,
-                )
-            ]
+        if self.engine == "pcs":
+            problems += self._pcs_problems()
         _report(problems)
         return self
 
@@ -412,6 +396,25 @@ class Config(_Section):
                     for problem in lane_set_problems([made.name, made.name]):
                         yield dataclasses.replace(problem, property=f"lanes[{index}].{prop}")
                 seen.add(made.name)
+
+    def _pcs_problems(self) -> Iterator[Problem]:
+        if self.pcs is None:
+            yield Problem(
+                property="pcs", value=None, allowed="a section with ami_id", fix="docs/pcs.md says how to make one"
+            )
+            return
+        here = {f"lane {lane.name}.name": f"lanes[{index}].name" for index, lane in enumerate(self.lanes)}
+        for problem in pcs_problems(
+            lanes=self.all_lanes(),
+            size=self.pcs.size,
+            slurm_version=self.pcs.slurm_version,
+            ami_id=self.pcs.ami_id,
+            mount_source="given by the storage stack",
+            remote_desktop_from=self.head_node.remote_desktop_from,
+        ):
+            elsewhere = problem.property.startswith("head_node")
+            prop = problem.property if elsewhere else here.get(problem.property, f"pcs.{problem.property}")
+            yield dataclasses.replace(problem, property=prop)
 
     def _hold_problems(self) -> Iterator[Problem]:
         # PCS has an idle time for each lane, always longer than what the lane holds.

@@ -23,7 +23,7 @@ RIGHT: dict[str, Any] = {
 
 
 def lanes(*most: int) -> list[Lane]:
-    return [Lane(name=f"l{n}", instance_types=CPU, max_nodes=each) for n, each in enumerate(most)]
+    return [Lane(name=f"lane{n}", instance_types=CPU, max_nodes=each) for n, each in enumerate(most)]
 
 
 def said(**changes: Any) -> list[str]:
@@ -80,6 +80,13 @@ def test_the_next_size_is_named_and_what_it_means() -> None:
     )
     assert "Use LARGE" in said(lanes=lanes(513))[0]
     assert said(size="LARGE", lanes=lanes(1000, 1000, 49))[0].endswith("Lower max_nodes")
+
+
+@pytest.mark.parametrize("name", ["a", "ab"])
+def test_a_queue_with_a_short_name_is_refused(name: str) -> None:
+    assert said(lanes=[Lane(name=name, instance_types=CPU), Lane(name="cpu", instance_types=CPU)]) == [
+        f"lane {name}.name: got {name!r}, allowed: 3 to 25 characters with PCS. PCS refuses shorter names of queues"
+    ]
 
 
 def test_a_file_system_without_an_address_cannot_be_mounted() -> None:

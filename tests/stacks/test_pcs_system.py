@@ -272,6 +272,10 @@ WRONG: dict[str, tuple[str, int, str, object, str]] = {
         f"{RIGHT}head_node:\n  remote_desktop_from: 10.0.0.0/8\n",
         6, "head_node.remote_desktop_from", "10.0.0.0/8", "nothing with PCS",
     ),
+    "a short name of a lane": (
+        f"{RIGHT}lanes:\n  - {{name: cpu, instance_types: [m6i.8xlarge]}}\n  - {{name: g1, instance_types: [m6i.8xlarge]}}\n",
+        7, "lanes[1].name", "g1", "PCS refuses shorter names of queues",
+    ),
     "small head node": (
         f"{RIGHT}head_node: {{instance_type: m7i.large}}\n", 5, "head_node.instance_type", "m7i.large", "16 GiB or more",
     ),
