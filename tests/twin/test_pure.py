@@ -6,44 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_inputs import INPUTS, RESERVATION
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdk_cryoem import ClusterInputs, HeadNode, Lane, cluster_configuration, default_lanes
+from cdk_cryoem import Capacity, HeadNode, Lane, cluster_configuration, default_lanes
+from cdk_cryoem_twin.cluster import PARALLEL_CLUSTER, Cluster
 from cdk_cryoem_twin.emulator.lustre_sync import Association, export_once, import_once
-from cdk_cryoem_twin.observer import NodeSpan, spans
+from cdk_cryoem_twin.observer import NodeSpan, lane_of, spans
+from cdk_cryoem_twin.pcluster.spec import slurm_spec
 from cdk_cryoem_twin.places import Places
-from cdk_cryoem_twin.slurm.conf import gres_conf, node_sets, slurm_conf
+from cdk_cryoem_twin.slurm.conf import gres_conf, slurm_conf
+from cdk_cryoem_twin.slurm.spec import SlurmSpec
 from cdk_cryoem_twin.summary import JobRow, LaneFacts, summarise
 from cdk_cryoem_twin.waiting import GaveUp, wait_for
 
 
 def _configuration(*lanes: Lane) -> dict[str, Any]:
-    inputs = ClusterInputs(
-        region="us-east-1",
-        operating_system="ubuntu2204",
-        subnet_id="subnet-1",
-        compute_subnet_id="subnet-1",
-        client_security_group_id="sg-1",
-        file_system_id="fs-1",
-        policy_arn="arn:aws:iam::111122223333:policy/parallelcluster-x",
-        session_manager_policy_arn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
-        trampoline_url="s3://b/k",
-        setup_parameter="p",
-        tags={},
-    )
-    return cluster_configuration(lanes=lanes or default_lanes(), head_node=HeadNode(), inputs=inputs)
+    return cluster_configuration(lanes=lanes or default_lanes(), head_node=HeadNode(), inputs=INPUTS)
+
+
+def _spec(configuration: dict[str, Any]) -> SlurmSpec:
+    return slurm_spec(configuration, root=Path("/root-of-twin"))
 
 
 def _text(configuration: dict[str, Any], ports: range = range(30000, 30060)) -> str:
     return slurm_conf(
-        configuration,
-        base=Path("/base"),
-        root=Path("/root-of-twin"),
-        host="h",
-        user="u",
-        controller_port=29999,
-        node_ports=ports,
+        _spec(configuration), base=Path("/base"), host="h", user="u", controller_port=29999, node_ports=ports
     )
 
 
@@ -56,7 +45,7 @@ def _as_strings(value: Any) -> Any:
 
 
 def test_nodes_are_named_and_sized_as_parallelcluster_does() -> None:
-    sets = {each.partition: each for each in node_sets(_configuration())}
+    sets = {each.partition: each for each in _spec(_configuration()).node_sets}
     assert sets["gpu4"].names == tuple(f"gpu4-dy-nodes-{n}" for n in (1, 2, 3, 4))
     assert (sets["gpu4"].cpus, sets["gpu4"].gpus, sets["gpu4"].gpu_model) == (48, 4, "a10g")
     assert sets["gpu4"].memory_mib == int(192 * 1024 * 0.95)
@@ -76,13 +65,64 @@ def test_custom_settings_arrive_and_their_paths_lie_below_the_twins_root() -> No
     assert text.count("Default=YES") == 1
 
 
+def test_a_lane_that_is_always_on_has_static_nodes() -> None:
+    block = Lane(
+        name="block",
+        instance_types=["p5.48xlarge"],
+        gpus=8,
+        max_nodes=2,
+        capacity=Capacity.CAPACITY_BLOCK,
+        capacity_reservation_id=RESERVATION,
+    )
+    (found,) = _spec(_configuration(block)).node_sets
+    assert found.names == ("block-st-nodes-1", "block-st-nodes-2")
+    assert found.gpus == 8
+
+
+def test_the_first_lane_takes_what_names_none_and_all_have_one_idle_time() -> None:
+    spec = _spec(_configuration())
+    assert [partition.is_default for partition in spec.partitions] == [True, False, False, False, False]
+    assert [partition.idle_seconds for partition in spec.partitions] == [None] * 5
+    assert (spec.idle_seconds, spec.by_memory) == (600, True)
+    assert spec.partitions[0].settings == {"MaxTime": "2880", "DefaultTime": "2880"}
+
+
+@pytest.mark.parametrize(
+    ("node", "lane"),
+    [
+        ("gpu4-dy-nodes-12", "gpu4"),
+        ("block-st-nodes-1", "block"),
+        ("cpu-spot-dy-nodes-1", "cpu-spot"),
+        ("gpu4-12", "gpu4"),
+        ("gpu-4-1", "gpu-4"),
+    ],
+)
+def test_lane_of_a_node_of_either_engine(node: str, lane: str) -> None:
+    assert lane_of(node) == lane
+
+
+def test_a_cluster_is_written_down_whole_and_read_again(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.run.mkdir()
+    assert Cluster.load_if_any(places) is None
+    with pytest.raises(FileNotFoundError):
+        Cluster.load(places)
+    made = Cluster(
+        engine=PARALLEL_CLUSTER, name="cryo", instance_id="i-1", role_arn="arn", file_system_id="fs-1",
+        configuration={"Region": "eu-west-1"},
+    )  # fmt: skip
+    made.save(places)
+    assert Cluster.load(places) == Cluster.load_if_any(places) == made
+    assert [path.name for path in places.run.iterdir()] == ["cluster.json"], "no draft is left"
+
+
 def test_more_nodes_than_ports_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="lower max_nodes"):
         _text(_configuration(), ports=range(30000, 30003))
 
 
 def test_gpus_are_devices_and_cpu_lanes_have_none() -> None:
-    text = gres_conf(_configuration(), devices=[f"/d{n}" for n in range(8)])
+    text = gres_conf(_spec(_configuration()), devices=[f"/d{n}" for n in range(8)])
     assert "NodeName=gpu1-dy-nodes-1 Name=gpu Type=a10g File=/d0\n" in text
     assert "NodeName=gpu4-dy-nodes-1 Name=gpu Type=a10g File=/d0,/d1,/d2,/d3\n" in text
     assert "cpu-dy" not in text

@@ -102,8 +102,10 @@ def write_programs(places: Places, folder: Path) -> None:
 def _as_on_aws(places: Places, folder: str) -> str:
     """Where the folder would be on AWS: the file system is at /fsx there."""
     cluster = Cluster.load_if_any(places)
-    here = str(places.file_systems / cluster.file_system_id) if cluster else "/fsx"
-    return f"/fsx{folder.removeprefix(here)}" if folder.startswith(here) else folder
+    if cluster is None:
+        return folder
+    here = places.file_systems / cluster.file_system_id
+    return str("/fsx" / Path(folder).relative_to(here)) if Path(folder).is_relative_to(here) else folder
 
 
 def _tres(job_id: str) -> str:
