@@ -201,6 +201,10 @@ def lane_problems(
 
 
 def _name_problems(name: str) -> Iterator[Problem]:
+    if name == "default":
+        yield Problem(
+            property="name", value=name, allowed="another name", fix="ParallelCluster keeps this one for itself"
+        )
     if not _NAME.fullmatch(name) or len(name) > _NAME_MAX:
         yield Problem(
             property="name",

@@ -346,11 +346,12 @@ def _desktop_problems(cidr: str) -> Iterator[Problem]:
         network = ipaddress.IPv4Network(cidr)
     except ValueError:
         network = None
-    # Half of all addresses is as open as all of them; the largest private network is a /8.
-    if network is None or network.prefixlen < 8:
+    # Half of all addresses is as open as all of them; the largest private network is a /8. ParallelCluster takes no
+    # other way of writing one.
+    if network is None or network.prefixlen < 8 or str(network) != cidr:
         yield Problem(
             property="head_node.remote_desktop_from",
             value=cidr,
-            allowed="a range of addresses such as 10.0.0.0/8, never all of them",
+            allowed="a range of addresses such as 10.0.0.0/8 or 203.0.113.7/32, never all of them",
             fix="Name the network of your VPN or campus",
         )

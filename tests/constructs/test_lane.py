@@ -46,6 +46,12 @@ def test_names_that_parallelcluster_refuses(name: str) -> None:
     assert "25 characters at most" in problem.allowed
 
 
+def test_the_one_name_that_parallelcluster_keeps_for_itself() -> None:
+    (problem,) = problems(name="default")
+    assert (problem.property, problem.value, problem.allowed) == ("name", "default", "another name")
+    assert wrong(name="default-1") == []
+
+
 def test_mixed_gpu_counts_are_named_type_by_type() -> None:
     found = problems(instance_types=["g6e.4xlarge", "g5.12xlarge"])
     assert ("instance_types", "g6e.4xlarge has 1, g5.12xlarge has 4") in [(p.property, p.value) for p in found]

@@ -338,7 +338,21 @@ def test_networks_that_may_open_a_desktop(network: str) -> None:
     assert problems(head_node=HeadNode(remote_desktop_from=network)) == []
 
 
-@pytest.mark.parametrize("network", ["0.0.0.0/0", "0.0.0.0/1", "10.0.0.0/7", "10.0.0.1/8", "::/0", "", "pl-12345678"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        "0.0.0.0/0",
+        "0.0.0.0/1",
+        "10.0.0.0/7",
+        "10.0.0.1/8",
+        "::/0",
+        "",
+        "pl-12345678",
+        "203.0.113.7",
+        "10.0.0.0/255.0.0.0",
+        "10.0.0.0/08",
+    ],
+)
 def test_a_desktop_for_everybody_and_for_what_is_no_network_is_refused(network: str) -> None:
     (problem,) = problems(head_node=HeadNode(remote_desktop_from=network))
     assert (problem.property, problem.value) == ("head_node.remote_desktop_from", network)
