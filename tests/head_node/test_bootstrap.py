@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 from shipped import Shipment
 
+from cryoem_head import settings
+
 PROGRAMS = [
+    "backup-database",
+    "install-cryosparc",
     "job-completion",
     "power-down",
     "refresh-programs",
     "register-lanes",
+    "restore-database",
     "send-events",
     "slurm-status",
     "start-processing",
@@ -48,14 +53,77 @@ def test_the_settings_are_names_and_places(shipment: Shipment) -> None:
         "MANIFEST_PARAMETER": "/cryo/lanes",
         "CRYOSPARC_SECRET": shipment.values["cryosparc_secret"],
         "CRYOSPARC_URL": "",
+        "CRYOSPARC_INSTALLED": "",
+        "CRYOSPARC_VERSION": "none",
+        "CRYOSPARC_LICENSE_SECRET": "none",
+        "CRYOSPARC_FOLDER": "/cryosparc",
+        "CRYOSPARC_SERVER": "https://get.cryosparc.com",
+        "CRYOSPARC_HOST": "",
+        "CRYOSPARC_PORT": "61000",
+        "RESULTS_BUCKET": "none",
         "NODE_POLL_SECONDS": "5",
         "SETUP_PARAMETER": "/cryo/setup",
-        "CRYOSPARC_WORKER": "/cryosparc/cryosparc_worker/bin/cryosparcw",
+        "CRYOSPARC_WORKER": "/mnt/fsx/software/cryosparc_worker/bin/cryosparcw",
         "FSX": "/mnt/fsx",
         "SCRATCH": "/scratch",
         "SLURM_BIN": "/opt/slurm/bin",
         "SLURM_CONF": "/etc/slurm.conf",
     }
+
+
+def test_what_the_setup_says_of_cryosparc_comes_into_the_settings(shipment: Shipment) -> None:
+    shipment.values |= {
+        "cryosparc_version": "5.0.6", "cryosparc_license_secret": "arn:license", "results_bucket": "results",
+    }  # fmt: skip
+    assert shipment.bootstrap().returncode == 0
+    found = settings_of(shipment)
+    names = ("CRYOSPARC_VERSION", "CRYOSPARC_LICENSE_SECRET", "RESULTS_BUCKET")
+    assert [found[name] for name in names] == ["5.0.6", "arn:license", "results"]
+
+
+def test_what_install_cryosparc_remembers_is_kept_over_an_update(shipment: Shipment) -> None:
+    shipment.bootstrap()
+    settings.remember(shipment.home, CRYOSPARC_URL="http://head:61000", CRYOSPARC_INSTALLED="4.7.1")
+    assert shipment.bootstrap().returncode == 0
+    found = settings.load(shipment.home)
+    assert (found.cryosparc_url, found.cryosparc_installed) == ("http://head:61000", "4.7.1")
+
+
+def test_settings_of_an_older_head_node_have_no_cryosparc(home: Path) -> None:
+    found = settings.load(home)
+    assert (found.cryosparc_version, found.cryosparc_license_secret, found.results_bucket) == ("none", "none", "none")
+    assert (found.cryosparc_installed, found.cryosparc_port) == ("", 61000)
+
+
+def test_configure_begins_with_cryosparc_only_if_the_setup_wants_one(shipment: Shipment) -> None:
+    shipment.bootstrap()
+    assert "install-cryosparc" not in shipment.bootstrap("configure").stdout
+    shipment.values["cryosparc_version"] = "5.0.6"
+    done = shipment.bootstrap("configure")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"run {shipment.home}/bin/install-cryosparc --stay" in done.stdout
+
+
+@pytest.mark.parametrize("unit", ["cryoem-cryosparc.service", "cryoem-backup.service", "cryoem-send-events.service"])
+def test_units_start_programs_that_there_are(head_node: Path, unit: str) -> None:
+    lines = dict(
+        line.split("=", 1) for line in (head_node / "units" / unit).read_text().splitlines() if line[:5] == "ExecS"
+    )
+    programs = [line.split()[0] for name, line in lines.items() if name in ("ExecStart", "ExecStop")]
+    assert programs
+    for program in programs:
+        assert Path(program).parent == Path("/opt/cryoem/bin")
+        assert Path(program).name in PROGRAMS
+
+
+def test_nothing_of_the_bootstrap_waits_for_cryosparc(head_node: Path) -> None:
+    """ParallelCluster gives a head node half an hour; an installation takes as long as it takes."""
+    text = (head_node / "bootstrap.sh").read_text()
+    (start,) = [line.strip() for line in text.splitlines() if "systemctl start" in line]
+    assert start == "systemctl start --no-block cryoem-cryosparc.service cryoem-backup.timer"
+    unit = (head_node / "units" / "cryoem-cryosparc.service").read_text()
+    assert "Type=exec\n" in unit, "oneshot would keep everything waiting that is ordered after it"
+    assert "KillMode=process\n" in unit, "the master must outlive the program that looks after it"
 
 
 def test_no_secret_is_ever_read_nor_written(shipment: Shipment) -> None:
@@ -272,7 +340,7 @@ def test_an_installed_job_completion_spools(installed: Shipment) -> None:
     assert json.loads((installed.home / "spool" / "1799990000-4.json").read_text())["cluster"] == "cryo"
 
 
-@pytest.mark.parametrize("program", ["register-lanes", "send-events", "start-processing", "power-down"])
+@pytest.mark.parametrize("program", ["register-lanes", "send-events", "start-processing", "power-down", "install-cryosparc", "backup-database", "restore-database"])  # fmt: skip
 def test_an_installed_program_explains_itself(installed: Shipment, program: str) -> None:
     done = call(installed, program, "--help")
     assert (done.returncode, done.stdout.split()[0]) == (0, "usage:")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up the head node's own programs, from the folder it lies in. ParallelCluster runs it twice, as root:
 #   bootstrap.sh install   SETUP.json   before Slurm starts (OnNodeStart): programs and settings
-#   bootstrap.sh configure SETUP.json   when Slurm runs (OnNodeConfigured): Python packages, spool, the sender's units
+#   bootstrap.sh configure SETUP.json   when Slurm runs (OnNodeConfigured): Python packages, spool, units; starts cryoSPARC's
 # Both may be run again at any time. SETUP.json holds names only; secrets are read where they are needed.
 set -euo pipefail
 umask 022 # the user slurm reads and runs what root installs
@@ -41,16 +41,29 @@ use_python() { # a symbolic link to the python of a virtual environment would fo
     mv "$home/bin/.python" "$home/bin/python"
 }
 
+kept() { # a line of the settings that are there
+    sed -n "s/^$1=//p" "$home/etc/head-node.env" 2>/dev/null || true
+}
+
 write_settings() { # the file
-    local bus cluster manifest secret slurm url # here, because in the text below a failure would go unnoticed
+    # Here, because in the text below a failure would go unnoticed.
+    local bus cluster manifest secret slurm url version license bucket worker
     bus=$(setting event_bus)
     cluster=$(setting cluster)
     manifest=$(setting manifest_parameter)
     secret=$(setting cryosparc_secret)
     slurm=${CRYOEM_SLURM_BIN-$(setting slurm_bin /opt/slurm/bin)}
-    user=$(setting user "$user")
-    # Whoever installed cryoSPARC wrote its address into the settings.
-    url=${CRYOEM_CRYOSPARC_URL:-$(sed -n 's/^CRYOSPARC_URL=//p' "$home/etc/head-node.env" 2>/dev/null || true)}
+    user=${CRYOEM_USER-$(setting user "$user")}
+    # Whoever installed cryoSPARC, install-cryosparc or somebody by hand, wrote its address into the settings.
+    url=${CRYOEM_CRYOSPARC_URL:-$(kept CRYOSPARC_URL)}
+    version=$(setting cryosparc_version none)
+    license=$(setting cryosparc_license_secret none)
+    bucket=$(setting results_bucket none)
+    worker=${CRYOEM_FSX:-/fsx}/software/cryosparc_worker/bin/cryosparcw
+    # Where those put it who had to install it by hand.
+    if [[ $version == none && -x /cryosparc/cryosparc_worker/bin/cryosparcw ]]; then
+        worker=/cryosparc/cryosparc_worker/bin/cryosparcw
+    fi
     cat >"$1" <<SETTINGS
 CLUSTER=$cluster
 EVENT_BUS=$bus
@@ -58,9 +71,17 @@ AWS_REGION=$AWS_REGION
 MANIFEST_PARAMETER=$manifest
 CRYOSPARC_SECRET=$secret
 CRYOSPARC_URL=$url
+CRYOSPARC_INSTALLED=$(kept CRYOSPARC_INSTALLED)
+CRYOSPARC_VERSION=$version
+CRYOSPARC_LICENSE_SECRET=$license
+CRYOSPARC_FOLDER=${CRYOEM_CRYOSPARC_FOLDER:-/cryosparc}
+CRYOSPARC_SERVER=${CRYOEM_CRYOSPARC_SERVER:-https://get.cryosparc.com}
+CRYOSPARC_HOST=${CRYOEM_CRYOSPARC_HOST:-}
+CRYOSPARC_PORT=${CRYOEM_CRYOSPARC_PORT:-61000}
+RESULTS_BUCKET=$bucket
 SETUP_PARAMETER=$SETUP_PARAMETER
 NODE_POLL_SECONDS=${CRYOEM_NODE_POLL_SECONDS:-5}
-CRYOSPARC_WORKER=${CRYOEM_CRYOSPARC_WORKER:-/cryosparc/cryosparc_worker/bin/cryosparcw}
+CRYOSPARC_WORKER=${CRYOEM_CRYOSPARC_WORKER:-$worker}
 FSX=${CRYOEM_FSX:-/fsx}
 SCRATCH=${CRYOEM_SCRATCH:-/scratch}
 SLURM_BIN=$slurm
@@ -139,6 +160,18 @@ start_sender() {
     systemctl enable --now cryoem-send-events.path cryoem-send-events.timer
 }
 
+start_cryosparc() { # it takes as long as it takes: nothing of it is waited for here
+    [[ $(setting cryosparc_version none) != none ]] || return 0
+    if [[ ! -d /run/systemd/system || $home != /opt/cryoem ]]; then
+        echo "bootstrap: no systemd for $home; run $home/bin/install-cryosparc --stay"
+        return 0
+    fi
+    cp -f "$home"/units/cryoem-cryosparc.service "$home"/units/cryoem-backup.* /etc/systemd/system/
+    systemctl daemon-reload
+    systemctl enable cryoem-cryosparc.service cryoem-backup.timer
+    systemctl start --no-block cryoem-cryosparc.service cryoem-backup.timer
+}
+
 case $phase in
 install) install_programs ;;
 configure)
@@ -147,6 +180,7 @@ configure)
     install_packages
     open_projects
     start_sender
+    start_cryosparc
     # Last: refresh-programs takes it for installed from here on.
     cp "$setup" "$home/etc/.setup.json"
     mv "$home/etc/.setup.json" "$home/etc/setup.json"

@@ -1,7 +1,8 @@
 """register-lanes: cryoSPARC and RELION get exactly the lanes of the manifest.
 
 `show` prints what they have and what they ought to have; `converge` makes the one the other, under a lock, comparing
-again before each step. Needs boto3 and cryosparc-tools. Without a cryoSPARC master only RELION's files are written.
+again before each step. Needs boto3 and, for version 5 of cryoSPARC, cryosparc-tools. Without a cryoSPARC master only
+RELION's files are written.
 """
 
 from __future__ import annotations
@@ -14,19 +15,33 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Tuple
 
 import boto3
 
-from . import lane_files, settings
+from . import lane_files, settings, versions
+from .lanes_of_four import CryosparcFour
 
 _TEMPORARY_FAILURE = 75
 # In the lane's own folder: what cryoSPARC was given last, so that its own additions are no difference.
 _REGISTERED = "registered.sha256"
 
 
+class Master(Protocol):
+    """What either version's master can do with lanes."""
+
+    def targets(self) -> Dict[str, Any]:
+        """Cluster targets by name, each with config.script_tpl."""
+
+    def add(self, files: Mapping[str, str]) -> None:
+        """Add a cluster target with a lane of the same name, or replace it."""
+
+    def remove(self, name: str) -> None:
+        """Remove a cluster target and its lane."""
+
+
 class Cryosparc:
-    """The master's lanes, through its API by the real cryosparc-tools client."""
+    """The lanes of a master of version 5, through its API by the real cryosparc-tools client."""
 
     def __init__(self, url: str, *, email: str, password: str) -> None:
         from cryosparc.tools import CryoSPARC
@@ -81,10 +96,13 @@ def read_manifest(here: settings.Settings, expected: str) -> List[Dict[str, Any]
     return lanes
 
 
-def connect(here: settings.Settings) -> Optional[Cryosparc]:
+def connect(here: settings.Settings) -> Optional[Master]:
     """The master, or None on a head node without one."""
     if not here.cryosparc_url:
         return None
+    # Who installed cryoSPARC by hand wrote down its address only; that was version 5.
+    if here.cryosparc_installed and not versions.is_five(here.cryosparc_installed):
+        return connect_four(here)
     secret = boto3.client("secretsmanager", region_name=here.region).get_secret_value(SecretId=here.cryosparc_secret)
     login = json.loads(secret["SecretString"])
     try:
@@ -95,7 +113,18 @@ def connect(here: settings.Settings) -> Optional[Cryosparc]:
         sys.exit(_TEMPORARY_FAILURE)
 
 
-def registered(folder: Path, cryosparc: Optional[Cryosparc]) -> Dict[str, str]:
+def connect_four(here: settings.Settings) -> Master:
+    """A master of version 4 that answers."""
+    master = CryosparcFour(here)
+    try:
+        master.targets()
+    except Exception as error:
+        print(f"cryoSPARC {here.cryosparc_installed} does not answer: {error}", file=sys.stderr)
+        sys.exit(_TEMPORARY_FAILURE)
+    return master
+
+
+def registered(folder: Path, cryosparc: Optional[Master]) -> Dict[str, str]:
     """Fingerprint of each lane that is really there: its files, and its target if there is a master."""
     targets = cryosparc.targets() if cryosparc else None
     found: Dict[str, str] = {}
@@ -122,7 +151,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def converge(
-    here: settings.Settings, wanted: Mapping[str, Mapping[str, str]], cryosparc: Optional[Cryosparc]
+    here: settings.Settings, wanted: Mapping[str, Mapping[str, str]], cryosparc: Optional[Master]
 ) -> Dict[str, List[str]]:
     """Add what is missing, replace what differs, remove lanes of ours that are not wanted any longer."""
     changes: Dict[str, List[str]] = {"set": [], "removed": []}

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict
 
+NONE = "none"
+"""What the setup says where there is nothing."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -23,6 +26,15 @@ class Settings:
     fsx: Path
     scratch: Path
     slurm_bin: str
+    user: str
+    results_bucket: str
+    cryosparc_version: str
+    cryosparc_installed: str
+    cryosparc_license_secret: str
+    cryosparc_folder: Path
+    cryosparc_server: str
+    cryosparc_host: str
+    cryosparc_port: int
 
     @property
     def spool(self) -> Path:
@@ -63,4 +75,24 @@ def load(home: Path | None = None) -> Settings:
         fsx=Path(values["FSX"]),
         scratch=Path(values["SCRATCH"]),
         slurm_bin=values["SLURM_BIN"],
+        # A head node that was set up before there were these has no lines for them.
+        user=values.get("PROCESSING_USER", ""),
+        results_bucket=values.get("RESULTS_BUCKET", NONE),
+        cryosparc_version=values.get("CRYOSPARC_VERSION", NONE),
+        cryosparc_installed=values.get("CRYOSPARC_INSTALLED", ""),
+        cryosparc_license_secret=values.get("CRYOSPARC_LICENSE_SECRET", NONE),
+        cryosparc_folder=Path(values.get("CRYOSPARC_FOLDER", "/cryosparc")),
+        cryosparc_server=values.get("CRYOSPARC_SERVER", "https://get.cryosparc.com"),
+        cryosparc_host=values.get("CRYOSPARC_HOST", ""),
+        cryosparc_port=int(values.get("CRYOSPARC_PORT", "61000")),
     )
+
+
+def remember(home: Path, **lines: str) -> None:
+    """Set lines of the file, at once or not at all. bootstrap.sh keeps those of cryoSPARC when it writes the file anew."""
+    path = home / "etc" / "head-node.env"
+    kept = [line for line in path.read_text().splitlines() if line.partition("=")[0] not in lines]
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text("".join(f"{line}\n" for line in [*kept, *(f"{name}={lines[name]}" for name in lines)]))
+    draft.chmod(path.stat().st_mode & 0o777)
+    draft.rename(path)

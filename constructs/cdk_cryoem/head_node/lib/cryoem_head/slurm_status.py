@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 
-from . import settings, slurm, start_processing
+from . import installation, settings, slurm, start_processing
 
 # What a command prints is cut after 24,000 characters (SSM API reference, GetCommandInvocation). The others come next time.
 _MOST_NODES = 100
@@ -41,7 +41,8 @@ def main() -> None:
         ],
         "powered_up": len(nodes),
         "logins": logins(),
-        "recipes": start_processing.running(here.projects),
+        # Neither may the head node be stopped under an update of cryoSPARC's database, or a backup.
+        "recipes": start_processing.running(here.projects) + installation.at_work(here.home),
     }
     print(json.dumps(document, separators=(",", ":")))
 
