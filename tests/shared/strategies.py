@@ -1,0 +1,184 @@
+"""Random systems, as `cryoem.yaml` could describe them. Whatever comes from here must be accepted by the configuration model.
+
+Every rule of the model is one of these strategies too, written from the side of what is allowed: a value that the model
+refuses is a mistake here, one that ParallelCluster refuses is a rule that the model lacks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import string
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cluster_inputs import BOUNDARY, INPUTS, LICENSE
+from hypothesis import strategies as st
+
+from cdk_cryoem import InstanceShape, cluster_configuration, instance_shapes
+from cdk_cryoem.parallel_cluster import LOG_RETENTION_DAYS, OPERATING_SYSTEMS
+from cdk_cryoem.stages import stages
+from cdk_cryoem_stacks.config import Config
+
+# Where EC2 has every type of the table (DescribeInstanceTypeOfferings, as moto ships it).
+REGIONS = ("us-east-1", "us-west-2", "ap-northeast-1")
+# Of the table, and three that are not in it and are taken as they are.
+HEAD_NODES = [
+    *(s.instance_type for s in instance_shapes().values() if s.vcpus >= 4 and s.memory_gib >= 16),
+    "c7i.2xlarge", "r6i.xlarge", "t3.xlarge",
+]  # fmt: skip
+_NAME = string.ascii_lowercase + string.digits + "-"
+_TAG = string.ascii_letters + string.digits + " _.:/=+-@äßéñ中ж"
+
+
+def _by_size() -> Mapping[tuple[int, int], Sequence[InstanceShape]]:
+    found: dict[tuple[int, int], list[InstanceShape]] = defaultdict(list)
+    for shape in instance_shapes().values():
+        found[shape.gpus, shape.vcpus].append(shape)
+    return found
+
+
+SIZES = [sizes for _, sizes in sorted(_by_size().items())]
+
+
+def names(longest: int, shortest: int = 1) -> st.SearchStrategy[str]:
+    """Names of lanes and systems, at the limits of their length as often as between them."""
+    first = st.sampled_from(string.ascii_lowercase)
+    return st.one_of(
+        st.sampled_from(["a" * longest, "z" + "9" * (longest - 1), "q" + "-" * (shortest - 1) or "q"]),
+        st.builds("".join, st.tuples(first, st.text(_NAME, min_size=shortest - 1, max_size=longest - 1))),
+    )
+
+
+def numbers(low: float, high: float) -> st.SearchStrategy[Any]:
+    """Floats, their bounds among them."""
+    return st.sampled_from([low, high]) | st.floats(low, high, allow_nan=False).map(lambda value: round(value, 2))
+
+
+def integers(low: int, high: int) -> st.SearchStrategy[int]:
+    """Integers, their bounds among them."""
+    return st.sampled_from([low, high]) | st.integers(low, high)
+
+
+def tags() -> st.SearchStrategy[dict[str, str]]:
+    """Legal tags with characters that are awkward, at the limits of their length too."""
+    keys = st.text(_TAG, min_size=1, max_size=20).filter(
+        lambda key: not key.lower().startswith(("aws:", "parallelcluster:", "cryoem:"))
+    )
+    values = st.text(_TAG, min_size=1, max_size=40)
+    return st.dictionaries(keys | st.just("k" * 128), values | st.just("v" * 256), max_size=4) | st.just(
+        {f"key {number}": str(number) for number in range(37)}
+    )
+
+
+@st.composite
+def lanes(draw: st.DrawFn, longest_hold: int, index: int) -> dict[str, Any]:
+    """One lane: its nodes, how they are bought, and everything else with it or left out."""
+    shapes = draw(st.sampled_from(SIZES))
+    found: dict[str, Any] = {"gpus": shapes[0].gpus}
+    bought = draw(st.sampled_from(["on-demand", "spot", "twin", "reserved", "block"]))
+    if bought == "block":
+        sold = [shape for each in SIZES for shape in each if shape.capacity_block]
+        shapes = [draw(st.sampled_from(sold))]
+        found |= {"gpus": shapes[0].gpus, "capacity": "capacity-block"}
+    if bought in ("block", "reserved"):
+        found["capacity_reservation_id"] = f"cr-{index:017x}"
+        types = [draw(st.sampled_from(shapes)).instance_type]
+    else:
+        most = draw(st.integers(1, len(shapes)))
+        chosen = draw(st.permutations(shapes))[:most]
+        types = [shape.instance_type for shape in chosen]
+    if bought == "spot":
+        found["capacity"] = "spot"
+    if bought == "twin":
+        found["spot_twin"] = True
+    max_nodes = draw(st.one_of(st.just(1), st.integers(1, 20), st.just(1000)))
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        "nodes_per_job": st.integers(1, min(max_nodes, 16)),
+        "particle_cache": st.booleans(),
+        "memory_multiplier": numbers(0.1, 10),
+        "time_limit_hours": numbers(0.1, 720),
+        "hold_minutes": integers(0, longest_hold),
+    }
+    said = draw(st.fixed_dictionaries({}, optional=optional))
+    name = draw(names(20 if bought == "twin" else 25))
+    return {"name": name, "instance_types": types, "max_nodes": max_nodes, **found, **said}
+
+
+def _nodes_of(lane: Mapping[str, Any]) -> list[str]:
+    return [lane["name"], *([f"{lane['name']}-spot"] if lane.get("spot_twin") else [])]
+
+
+def _with_names_of_their_own(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    taken: set[str] = set()
+    for index, lane in enumerate(found):
+        if taken & set(_nodes_of(lane)):
+            lane["name"] = f"{lane['name'][:17]}-{index}"
+        taken |= set(_nodes_of(lane))
+    return list(found)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """What a configuration file says, for ParallelCluster."""
+    backstop = draw(st.one_of(st.just(10), integers(1, 1440)))
+    count = draw(st.integers(1, 10))
+    chosen = _with_names_of_their_own([draw(lanes(min(backstop, 1440), index)) for index in range(count)])
+    head_node = st.fixed_dictionaries(
+        {},
+        optional={
+            "instance_type": st.sampled_from(HEAD_NODES),
+            "operating_system": st.sampled_from(OPERATING_SYSTEMS),
+            "root_volume_gib": integers(50, 16384),
+            "cryosparc_volume_gib": integers(50, 16384),
+            "remote_desktop_from": st.sampled_from(["10.0.0.0/8", "192.168.7.0/24", "203.0.113.7/32", "128.0.0.0/9"]),
+            "stop_after_minutes": st.just(0) | integers(15, 10080),
+        },
+    )
+    cryosparc = st.fixed_dictionaries(
+        {"license_secret_arn": st.just(LICENSE)},
+        optional={
+            "version": st.sampled_from(["5.0.6", "5.1.0", "4.7.1"]),
+            "license_tokens": st.integers(1, 500),
+        },
+    )
+    more = st.fixed_dictionaries(
+        {},
+        optional={
+            "region": st.sampled_from(REGIONS),
+            "head_node": head_node,
+            "cryosparc": cryosparc,
+            "permissions_boundary_arn": st.just(BOUNDARY),
+            "log_retention_days": st.sampled_from(LOG_RETENTION_DAYS),
+            "tags": tags(),
+            "stages": st.dictionaries(
+                st.sampled_from([stage.name for stage in stages().values() if not stage.gpus]),
+                st.sampled_from([name for lane in chosen for name in _nodes_of(lane)]),
+                max_size=3,
+            ),
+        },
+    )
+    return {"name": draw(names(20, 2)), "idle_backstop_minutes": backstop, "lanes": chosen, **draw(more)}
+
+
+def systems() -> st.SearchStrategy[Config]:
+    """Systems on ParallelCluster. The model accepts each, or hypothesis shows the one that it does not."""
+    return documents().map(Config.model_validate)
+
+
+def configuration_of(system: Config) -> dict[str, object]:
+    """The ClusterConfiguration that the cluster stack generates, with ids where that has references."""
+    return cluster_configuration(
+        lanes=system.all_lanes(),
+        head_node=system.head_node.head_node(),
+        idle_backstop_minutes=system.idle_backstop_minutes,
+        inputs=dataclasses.replace(
+            INPUTS,
+            region=system.region,
+            operating_system=system.head_node.operating_system,
+            compute_subnet_id=INPUTS.subnet_id,
+            tags={"cryoem:cluster": system.name, "cryoem:system": system.name, **system.tags},
+            log_retention_days=system.log_retention_days,
+            permissions_boundary_arn=system.permissions_boundary_arn,
+        ),
+    )
