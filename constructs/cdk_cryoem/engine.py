@@ -51,3 +51,6 @@ class Engine(Protocol):
 
     def metric_failed_nodes(self) -> cloudwatch.IMetric:
         """How many nodes were wanted and did not come up, in five minutes."""
+
+    def metric_lost_job_records(self) -> cloudwatch.IMetric | None:
+        """Finished jobs that could not become events; None where none can be lost."""

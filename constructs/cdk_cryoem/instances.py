@@ -19,7 +19,7 @@ _TABLE = Path(__file__).parent / "data" / "instances.csv"
 class InstanceShape:
     """What one instance type has. Memory in GiB, local NVMe in GB, price in USD per hour on demand (us-east-1).
 
-    efa: whether it can have an Elastic Fabric Adapter. capacity_block: whether EC2 sells Capacity Blocks of it.
+    threads_per_core: 2 on all of the table's types. efa: whether it can have an Elastic Fabric Adapter. capacity_block: whether EC2 sells Capacity Blocks of it.
     """
 
     instance_type: str
@@ -32,6 +32,7 @@ class InstanceShape:
     usd_per_hour: float
     efa: bool = False
     capacity_block: bool = False
+    threads_per_core: int = 2
 
 
 @functools.cache

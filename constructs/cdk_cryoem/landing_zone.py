@@ -25,6 +25,8 @@ _PROTECTIONS = (
     "s3:DeleteBucketPolicy",
 )
 
+_BACKUPS_KEPT = Duration.days(90)
+
 
 class LandingZone(Construct):
     """A landing bucket for movies, a results bucket and a bucket for their access logs, under one customer managed key.
@@ -161,7 +163,9 @@ class LandingZone(Construct):
                     transitions=[
                         s3.Transition(storage_class=s3.StorageClass.INTELLIGENT_TIERING, transition_after=tiering)
                     ],
-                )
+                ),
+                # A nightly database of 100 GB would be 3 TB a month.
+                *([] if movies else [s3.LifecycleRule(id="backups", prefix="backups/", expiration=_BACKUPS_KEPT)]),
             ],
         )
         if movies:

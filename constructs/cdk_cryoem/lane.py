@@ -91,6 +91,11 @@ class Lane:
         return self._least("vcpus")
 
     @property
+    def cores(self) -> int:
+        """Physical cores of a node: what Slurm has of CPUs where the engine switches hyper-threading off (PCS)."""
+        return min(self.shapes[t].vcpus // self.shapes[t].threads_per_core for t in self.instance_types)
+
+    @property
     def memory_mib(self) -> int:
         """Memory of a node that jobs can ask for, in MiB: that of the smallest of the lane's types."""
         return int(self._least("memory_gib") * 1024 * _SCHEDULABLE_MEMORY)
@@ -134,13 +139,13 @@ class Lane:
             )
         return dataclasses.replace(self, name=f"{self.name}{SPOT_SUFFIX}", capacity=Capacity.SPOT)
 
-    def manifest(self) -> dict[str, object]:
+    def manifest(self, *, hyper_threading: bool = True) -> dict[str, object]:
         """The lane as the hooks and the head node read it (one entry of the lane manifest)."""
         return {
             "name": self.name,
             "partition": self.partition,
             "gpus": self.gpus,
-            "vcpus": self.vcpus,
+            "vcpus": self.vcpus if hyper_threading else self.cores,
             "memory_mib": self.memory_mib,
             "max_nodes": self.max_nodes,
             "nodes_per_job": self.nodes_per_job,

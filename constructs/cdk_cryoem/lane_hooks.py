@@ -115,7 +115,21 @@ class LaneHooks(Construct):
         self.sweeper: HookFunction = hook("Sweeper", "sweeper", with_queue=False)
         self._permit(landing_bucket, ingest_task_arns)
         self._listen(landing_bucket, ingest_task_arns)
-        self.failed_nodes_alarm: cloudwatch.Alarm = self._failed_nodes_alarm()
+        self.failed_nodes_alarm: cloudwatch.Alarm = self._engine_alarm(
+            "FailedNodesAlarm",
+            engine.metric_failed_nodes(),
+            "Nodes of the cluster do not come up. Jobs wait, and after some failures their lane is closed: "
+            "docs/operations.md, 'A lane does not open'",
+        )
+        lost = engine.metric_lost_job_records()
+        self.lost_job_records_alarm: cloudwatch.Alarm | None = None
+        if lost is not None:
+            self.lost_job_records_alarm = self._engine_alarm(
+                "LostJobRecordsAlarm",
+                lost,
+                "Records of finished jobs could not become events, so the jobs have no price: see the log group of "
+                "the engine's function, then redrive its dead letters",
+            )
         self.schedule: scheduler.Schedule = scheduler.Schedule(
             self,
             "SweepSchedule",
@@ -126,19 +140,16 @@ class LaneHooks(Construct):
             description="Converge without waiting for events",
         )
 
-    def _failed_nodes_alarm(self) -> cloudwatch.Alarm:
+    def _engine_alarm(self, id: str, metric: cloudwatch.IMetric, description: str) -> cloudwatch.Alarm:
         alarm = cloudwatch.Alarm(
             self,
-            "FailedNodesAlarm",
-            metric=self._engine.metric_failed_nodes(),
+            id,
+            metric=metric,
             threshold=1,
             evaluation_periods=1,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            alarm_description=(
-                "Nodes of the cluster do not come up. Jobs wait, and after some failures their lane is closed: "
-                "docs/operations.md, 'A lane does not open'"
-            ),
+            alarm_description=description,
         )
         alarm.add_alarm_action(cloudwatch_actions.SnsAction(self.alarm_topic))
         return alarm

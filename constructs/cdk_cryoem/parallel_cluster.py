@@ -34,11 +34,15 @@ LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 
 _MAX_TAGS = 37
 _TAG = re.compile(r"[\w .:/=+@-]+")
 _NODE_FAILURES = (
+    "IamPolicyErrors",
     "InstanceBootstrapTimeoutErrors",
     "OnNodeConfiguredDownloadErrors",
     "OnNodeConfiguredRunErrors",
     "OnNodeStartDownloadErrors",
     "OnNodeStartRunErrors",
+    "OtherInstanceLaunchFailures",
+    "VcpuLimitErrors",
+    "VolumeLimitErrors",
 )
 
 
@@ -63,7 +67,7 @@ class ParallelCluster(Construct):
 
     Made besides the cluster: the lane manifest, a secret with the password of the hooks' cryoSPARC user (0.40 USD a
     month), policies for the head node and the nodes. Costs: the head node, all the time unless stopped; nodes while they
-    run; ParallelCluster's dashboard and four alarms, 3.40 USD a month.
+    run; ParallelCluster's dashboard, alarms, metrics and hosted zone, about 5.40 USD a month.
     IAM to deploy: iam:PassRole for the provider, cloudformation:*, and what ParallelCluster's documentation lists.
     """
 
@@ -217,6 +221,9 @@ class ParallelCluster(Construct):
             label="Nodes that did not come up",
             period=Duration.minutes(5),
         )
+
+    def metric_lost_job_records(self) -> None:
+        """None is lost: the head node keeps the records of finished jobs until they are sent."""
 
     def _policy(self, id: str, kind: str) -> iam.ManagedPolicy:
         """A policy of the cluster's own for its head node or nodes.

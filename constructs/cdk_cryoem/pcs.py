@@ -40,7 +40,7 @@ class Pcs(Construct):
     ami_id: image of head node and nodes: Ubuntu with PCS's agent and its Slurm of this version, the NVIDIA driver, the
         Lustre client, the SSM agent and the AWS CLI. docs/pcs.md says how to have it built.
     cluster_name: default made from the path. head_node: size of the head node.
-    slurm_version: 25.11 (default) or 26.05. size: SMALL (default, 32 nodes), MEDIUM or LARGE.
+    slurm_version: 25.11. size: SMALL (default, 32 nodes), MEDIUM or LARGE.
     event_bus, recipes, cryosparc, backup_bucket, stages, tags: as for ParallelCluster.
     log_retention: default six months.
 
@@ -87,6 +87,7 @@ class Pcs(Construct):
                     slurm_version=slurm_version,
                     ami_id=ami_id,
                     mount_source=file_system.mount_source,
+                    root_volume_gib=head_node.root_volume_gib,
                     remote_desktop_from=head_node.remote_desktop_from,
                 ),
             ],
@@ -105,6 +106,8 @@ class Pcs(Construct):
             lanes=lanes,
             stages=stages,
             license_tokens=cryosparc.license_tokens if cryosparc else None,
+            # PCS switches it off on every node (PCS user guide, "Configuring hardware topology").
+            hyper_threading=False,
         )
         self.security_group: ec2.SecurityGroup = ec2.SecurityGroup(
             self, "SecurityGroup", vpc=vpc, description="Controller, head node and nodes of the Slurm cluster"
@@ -121,9 +124,11 @@ class Pcs(Construct):
                 ip_protocol="-1",
                 description="Elastic Fabric Adapters within the cluster",
             )
+        # Not called Resource: CloudFormation changes no resource's type, and ParallelCluster has that id where a system
+        # goes from one engine to the other.
         self.cluster: pcs.CfnCluster = pcs.CfnCluster(
             self,
-            "Resource",
+            "PcsCluster",
             size=size,
             scheduler=pcs.CfnCluster.SchedulerProperty(type="SLURM", version=slurm_version),
             networking=pcs.CfnCluster.NetworkingProperty(
@@ -222,6 +227,10 @@ class Pcs(Construct):
     def metric_failed_nodes(self) -> cloudwatch.IMetric:
         """Nodes that were wanted and did not come up, in five minutes."""
         return self.logs.metric_failed_nodes()
+
+    def metric_lost_job_records(self) -> cloudwatch.IMetric:
+        """Finished jobs whose record could not become an event, so that they are not priced."""
+        return self.logs.metric_lost_job_records()
 
     def _node_role(self) -> iam.Role:
         role = iam.Role(

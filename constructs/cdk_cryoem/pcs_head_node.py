@@ -15,14 +15,34 @@ from .head_node_programs import HeadNodePrograms
 from .parallel_cluster_config import HeadNode
 
 CLUSTER_TAG = "cryoem:cluster"
-# Runs once, on the first boot, and never changes: a change of it would stop and start the instance.
+# cloud-init runs it on the first boot only, so what takes long and may fail is a unit, which systemd starts again after a
+# boot too. It never changes: a change would stop and start the instance.
 _USER_DATA = """#!/bin/bash
-export AWS_REGION={region} AWS_DEFAULT_REGION={region}
+cat >/root/cryoem-bootstrap.sh <<'SCRIPT'
+#!/bin/bash
+export HOME=/root AWS_REGION={region} AWS_DEFAULT_REGION={region}
 for phase in install configure; do
     until aws s3 cp --quiet {trampoline} /root/trampoline.sh && bash /root/trampoline.sh "$phase" {setup}; do
         sleep 30
     done
 done >>/var/log/cryoem-bootstrap.log 2>&1
+SCRIPT
+cat >/etc/systemd/system/cryoem-bootstrap.service <<'UNIT'
+[Unit]
+Description=Install the head node's programs
+Wants=network-online.target
+After=network-online.target
+ConditionPathExists=!/opt/cryoem/etc/setup.json
+
+[Service]
+Type=exec
+ExecStart=/bin/bash /root/cryoem-bootstrap.sh
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+systemctl daemon-reload
+systemctl enable --now cryoem-bootstrap.service
 """
 
 
@@ -118,7 +138,7 @@ def data_volume(scope: Construct, id: str, *, cluster_name: str, subnet: ec2.ISu
     volume = ec2.Volume(
         scope,
         id,
-        availability_zone=subnet.availability_zone,
+        availability_zone=_zone_of(subnet),
         size=Size.gibibytes(gib),
         volume_type=ec2.EbsDeviceVolumeType.GP3,
         encrypted=True,
@@ -127,3 +147,9 @@ def data_volume(scope: Construct, id: str, *, cluster_name: str, subnet: ec2.ISu
     Tags.of(volume).add("Name", f"{cluster_name} cryoSPARC")
     Tags.of(volume).add(CLUSTER_TAG, cluster_name)
     return volume
+
+
+def _zone_of(subnet: ec2.ISubnet) -> str:
+    """The zone in which the subnet really is; what the CDK knows of a new one is which of the account's zones, by number."""
+    made = subnet.node.default_child
+    return made.attr_availability_zone if isinstance(made, ec2.CfnSubnet) else subnet.availability_zone

@@ -16,7 +16,8 @@ from .lane import Capacity, Lane
 from .parallel_cluster_config import SCRATCH_MOUNT
 from .pcs_rules import idle_seconds
 
-_ROOT_VOLUME_GIB = 60
+# The PCS-ready images of AWS have snapshots of 75 GiB, and EC2 makes no smaller volume of one.
+_ROOT_VOLUME_GIB = 100
 _PURCHASE_OPTIONS = {
     Capacity.ON_DEMAND: "ONDEMAND",
     Capacity.SPOT: "SPOT",
@@ -188,7 +189,8 @@ def _lifecycle(
                         checksum=hashlib.sha256(prepare_node_script().read_bytes()).hexdigest(),
                     ),
                     arguments=[str(lane.gpus), SCRATCH_MOUNT if lane.nvme_gb else "none", mount_source],
-                    execution_policy="FIRST_BOOT_ONLY",
+                    # A node that reboots has lost its mounts.
+                    execution_policy="EVERY_BOOT",
                     # Before any job has seen it; PCS launches another.
                     on_error="TERMINATE",
                 )

@@ -9,10 +9,15 @@ from types import MappingProxyType
 from .lane import Lane
 from .problems import Problem, known
 
-SLURM_VERSIONS = ("25.11", "26.05")
-"""Versions with an idle time of its own for each node group (PCS API reference, ComputeNodeGroupSlurmConfiguration)."""
+SLURM_VERSIONS = ("25.11",)
+"""With an idle time of its own for each node group. Not 26.05: it detects GPUs by itself, and would drain nodes of a lane
+whose types have different models (PCS user guide, "Configuring custom GRES settings")."""
+LEAST_ROOT_VOLUME_GIB = 75
+"""The PCS-ready images of AWS have snapshots of that size."""
 SIZES: Mapping[str, int] = MappingProxyType({"SMALL": 32, "MEDIUM": 512, "LARGE": 2048})
 """The most nodes of a cluster of each size (PCS API reference, Cluster)."""
+MOST_LANES = 10
+"""Queues, and node groups, of a cluster; the quota is fixed (PCS user guide, "Service quotas")."""
 # PCS API model, QueueName.
 _SHORTEST_NAME = 3
 # One sweep, so that it acts only where no hook has.
@@ -31,6 +36,7 @@ def pcs_problems(
     slurm_version: str,
     ami_id: str,
     mount_source: str | None,
+    root_volume_gib: int = 100,
     remote_desktop_from: str | None = None,
 ) -> Iterator[Problem]:
     """Everything wrong with a PCS cluster's own values, apart from each lane's."""
@@ -39,7 +45,7 @@ def pcs_problems(
             property="slurm_version",
             value=slurm_version,
             allowed=", ".join(SLURM_VERSIONS),
-            fix="Earlier ones have one idle time for all lanes, or are no longer offered for new clusters",
+            fix="Earlier ones have one idle time for all lanes; what 26.05 does with mixed GPU models is not known",
         )
     for lane in lanes:
         if len(lane.name) < _SHORTEST_NAME:
@@ -49,6 +55,13 @@ def pcs_problems(
                 allowed=f"{_SHORTEST_NAME} to 25 characters with PCS",
                 fix="PCS refuses shorter names of queues",
             )
+    if len(lanes) > MOST_LANES:
+        yield Problem(
+            property="lanes",
+            value=f"{len(lanes)} lanes",
+            allowed=f"{MOST_LANES} at most with PCS, spot twins included",
+            fix="Put stages that want the same nodes on one lane, or use ParallelCluster",
+        )
     if known(ami_id) and not re.fullmatch(r"ami-[0-9a-f]{8,17}", ami_id):
         yield Problem(property="ami_id", value=ami_id, allowed="ami- and 8 or 17 hexadecimals")
     if known(size) and size not in SIZES:
@@ -69,6 +82,13 @@ def pcs_problems(
             value=None,
             allowed="HOST@tcp:/NAME, as the FSx console shows it",
             fix="Give it to LustreStore.from_lustre_store_attributes: PCS mounts no file system by itself",
+        )
+    if known(root_volume_gib) and root_volume_gib < LEAST_ROOT_VOLUME_GIB:
+        yield Problem(
+            property="head_node.root_volume_gib",
+            value=root_volume_gib,
+            allowed=f"{LEAST_ROOT_VOLUME_GIB} or more with PCS",
+            fix="Its images are larger, and EC2 makes no smaller volume of one",
         )
     if remote_desktop_from is not None:
         yield Problem(

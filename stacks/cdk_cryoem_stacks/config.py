@@ -251,7 +251,7 @@ class PcsConfig(_Section):
         pattern=r"^ami-[0-9a-f]{8,17}$",
         description="Image of head node and nodes: PCS agent, Slurm of that version, NVIDIA driver, Lustre client",
     )
-    slurm_version: Literal["25.11", "26.05"] = "25.11"
+    slurm_version: Literal["25.11"] = "25.11"
     size: Literal["SMALL", "MEDIUM", "LARGE"] = Field(
         default="SMALL", description="Up to 32, 512 or 2048 nodes; to change it means a new cluster"
     )
@@ -377,6 +377,7 @@ class Config(_Section):
             *stage_problems(self.stages, self.all_lanes()),
             *size_problems(
                 manifest_text(
+                    hyper_threading=self.engine == "parallelcluster",
                     cluster_name=self.name,
                     lanes=self.all_lanes(),
                     stage_lanes=stage_lanes(self.all_lanes(), self.stages),
@@ -410,9 +411,10 @@ class Config(_Section):
             slurm_version=self.pcs.slurm_version,
             ami_id=self.pcs.ami_id,
             mount_source="given by the storage stack",
+            root_volume_gib=self.head_node.root_volume_gib,
             remote_desktop_from=self.head_node.remote_desktop_from,
         ):
-            elsewhere = problem.property.startswith("head_node")
+            elsewhere = problem.property.startswith(("head_node", "lanes"))
             prop = problem.property if elsewhere else here.get(problem.property, f"pcs.{problem.property}")
             yield dataclasses.replace(problem, property=prop)
 

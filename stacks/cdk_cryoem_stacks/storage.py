@@ -33,6 +33,16 @@ class StorageStack(Stack):
             deployment_type=config.file_system.deployment_type,
             key=self.landing_zone.key,
         )
+        # Used by some configurations and not by others: an export that goes while another stack still imports it would
+        # make the deployment fail that stops using it.
+        for value in (
+            self.landing_zone.results_bucket.bucket_name,
+            self.landing_zone.results_bucket.bucket_arn,
+            self.landing_zone.key.key_arn,
+            self.file_system.file_system.attr_dns_name,
+            self.file_system.file_system.attr_lustre_mount_name,
+        ):
+            self.export_value(value)
         CfnOutput(self, "LandingBucket", value=self.landing_zone.landing_bucket.bucket_name)
         CfnOutput(self, "ResultsBucket", value=self.landing_zone.results_bucket.bucket_name)
         CfnOutput(self, "FileSystemId", value=self.file_system.file_system_id)

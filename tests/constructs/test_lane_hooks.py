@@ -33,6 +33,9 @@ class FakeEngine:
     event_bus: events.IEventBus
     lane_manifest: LaneManifest
 
+    def metric_lost_job_records(self) -> None:
+        """None."""
+
     def metric_failed_nodes(self) -> cloudwatch.IMetric:
         """A metric of its own."""
         return cloudwatch.Metric(namespace="Fake", metric_name="FailedNodes", statistic="Sum")

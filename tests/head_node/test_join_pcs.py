@@ -81,6 +81,7 @@ class HeadNode:
             "pcs_cluster": "pcs_1",
             "slurm_bin": "/opt/aws/pcs/scheduler/slurm-25.11/bin",
             "lustre": LUSTRE,
+            "user": "ubuntu",
         }
         self.cluster("10.20.0.7", "6817")
         self.secret(KEY)
@@ -189,7 +190,13 @@ def test_a_first_boot(fresh: HeadNode) -> None:
     assert (
         "ExecStart=/opt/aws/pcs/scheduler/slurm-25.11/sbin/sackd --systemd --conf-server 10.20.0.7:6817" in fresh.unit
     )
-    assert fresh.called("systemctl") == ["systemctl daemon-reload", "systemctl enable sackd", "systemctl restart sackd"]
+    assert fresh.called("systemctl") == [
+        "systemctl daemon-reload",
+        "systemctl enable sackd",
+        "systemctl restart sackd",
+        "systemctl daemon-reload",
+        "systemctl enable --now cryoem-metadata",
+    ]
     assert fresh.called("useradd") == [
         "useradd --system --uid 401 --user-group --no-create-home --shell /usr/sbin/nologin slurm"
     ]
@@ -297,7 +304,7 @@ def test_twice_changes_nothing_but_starts_sackd_again(fresh: HeadNode) -> None:
         "aws secretsmanager get-secret-value --region eu-central-1 --secret-id "
         f"{SECRET.replace('!', chr(92) + '!')} --query SecretString --output text",
     ]
-    assert fresh.called("systemctl")[-1] == "systemctl restart sackd"
+    assert "systemctl restart sackd" in fresh.called("systemctl")
 
 
 def test_after_a_boot_what_fstab_has_mounted_is_left_alone(fresh: HeadNode) -> None:
@@ -318,7 +325,7 @@ def test_another_cluster_is_joined(fresh: HeadNode) -> None:
     files = fresh.files()
     assert files["etc/slurm/slurm.key"] == (0o600, b"another key")
     assert files["etc/profile.d/cryoem-slurm.sh"][1] == b"PATH=/opt/aws/pcs/scheduler/slurm-26.05/bin:$PATH\n"
-    assert fresh.called("systemctl")[-1] == "systemctl restart sackd"
+    assert "systemctl restart sackd" in fresh.called("systemctl")
     assert len(fresh.fstab) == 2
 
 
@@ -382,6 +389,13 @@ def test_a_cluster_that_has_no_controller_yet_is_waited_for_by_whoever_started_u
     assert fresh.called("systemctl") == []
     fresh.cluster("10.20.0.7", "6817")
     done(fresh.run())
+
+
+def test_only_root_and_the_clusters_user_reach_the_instances_role(fresh: HeadNode) -> None:
+    done(fresh.run())
+    unit = (fresh.root / "etc/systemd/system/cryoem-metadata.service").read_text()
+    rules = [line.partition("169.254.169.254/32 ")[2] for line in unit.splitlines() if line.startswith("ExecStart=")]
+    assert rules == ["-m owner --uid-owner root -j ACCEPT", "-m owner --uid-owner ubuntu -j ACCEPT", "-j REJECT"]
 
 
 def test_a_user_slurm_that_the_image_has_is_kept(fresh: HeadNode) -> None:

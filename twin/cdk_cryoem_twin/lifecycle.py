@@ -39,6 +39,7 @@ PROVIDER = "twin-pcluster-provider"
 Say = Callable[[str], None]
 _PROGRAMS = {
     "aws": "cdk_cryoem_twin.aws_command",
+    "systemctl": "cdk_cryoem_twin.systemctl_command",
     "cryosparcw": "cdk_cryoem_twin.cryosparc.worker",
     "cryosparc-job": "cdk_cryoem_twin.cryosparc.submit",
 }

@@ -76,6 +76,27 @@ mount_data_volume() {
     in_fstab "UUID=$uuid" /cryosparc xfs defaults,nofail
 }
 
+lock_metadata() { # as ParallelCluster does on its head nodes: whoever is logged in must not have the instance's role
+    cat >"$root/etc/systemd/system/cryoem-metadata.service" <<UNIT
+[Unit]
+Description=Let only root and $1 reach the instance metadata service
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/iptables -A OUTPUT -d 169.254.169.254/32 -m owner --uid-owner root -j ACCEPT
+ExecStart=/usr/sbin/iptables -A OUTPUT -d 169.254.169.254/32 -m owner --uid-owner $1 -j ACCEPT
+ExecStart=/usr/sbin/iptables -A OUTPUT -d 169.254.169.254/32 -j REJECT
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+    systemctl daemon-reload
+    systemctl enable --now cryoem-metadata
+}
+
 start_sackd() {
     local described address port secret bin cluster
     bin=$(setting slurm_bin)
@@ -122,7 +143,9 @@ UNIT
 }
 
 lustre=$(setting lustre) # here, because in an argument a failure would go unnoticed
+user=$(setting user)
 mount_data_volume
-in_fstab "$lustre" /fsx lustre relatime,flock,_netdev,x-systemd.requires=network-online.target,nofail
+in_fstab "$lustre" /fsx lustre relatime,flock,_netdev,x-systemd.automount,x-systemd.requires=network-online.target,nofail
 start_sackd
+lock_metadata "$user"
 echo "join-pcs: done"

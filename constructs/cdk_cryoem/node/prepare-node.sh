@@ -13,10 +13,13 @@ fi
 gpus=$1 scratch=$2 lustre=${3:-}
 dlami=${CRYOEM_DLAMI_SCRATCH:-/opt/dlami/nvme} # where AWS's deep-learning images mount the local disks by themselves
 fsx=${CRYOEM_FSX:-/fsx}
+root=${CRYOEM_ROOT:-} # what plays / in tests
 
 make_scratch() {
     mkdir -p "$scratch"
     if mountpoint -q "$scratch"; then return 0; fi
+    # It may be at it still; where there is no such unit, the disks are free.
+    systemctl start dlami-nvme.service 2>/dev/null || true
     if mountpoint -q "$dlami"; then
         mount --bind "$dlami" "$scratch"
         return 0
@@ -41,7 +44,19 @@ make_scratch() {
 
 mount_lustre() {
     mkdir -p "$fsx"
-    mountpoint -q "$fsx" || mount -t lustre -o relatime,flock "$lustre" "$fsx"
+    local try
+    for try in 1 2 3 4 5 6; do # a node that gives up is replaced by one that meets the same network
+        if mountpoint -q "$fsx" || mount -t lustre -o relatime,flock "$lustre" "$fsx"; then return 0; fi
+        echo "prepare-node: $lustre cannot be mounted yet (try $try of 6)" >&2
+        sleep "${CRYOEM_RETRY_SECONDS:-10}"
+    done
+    return 1
+}
+
+keep_slurmd() { # Ubuntu's automatic updates would restart it, and with it end every job on the node
+    mkdir -p "$root/etc/needrestart/conf.d"
+    # shellcheck disable=SC2016  # Perl's dollar, not the shell's
+    echo '$nrconf{override_rc}{qr(^slurmd)} = 0;' >"$root/etc/needrestart/conf.d/90-slurm.conf"
 }
 
 count_gpus() {
@@ -55,6 +70,7 @@ count_gpus() {
 }
 
 if [[ -n $lustre ]]; then
+    keep_slurmd
     [[ $scratch == none ]] || make_scratch
     mount_lustre
 fi

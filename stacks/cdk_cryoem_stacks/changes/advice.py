@@ -75,11 +75,17 @@ def in_place(kind: str, difference: Difference, effect: Effect, says: str, repla
     if says == "unknown":
         return effect, f"Whether a changed {kind} is replaced is not known here: see `tools/cdk diff`"
     if kind == "AWS::PCS::ComputeNodeGroup" and difference.path.startswith("Scaling") and _shrinks(difference):
-        return effect, "What PCS does with a node above the new limit is not documented: deploy when the lane is idle"
+        return (
+            Effect.REPLACES_NODES,
+            "PCS terminates nodes above the new limit, and their jobs go back to the queue: deploy when the lane is idle",
+        )
     if kind == "AWS::PCS::Cluster" and difference.path == "Scheduler.Version":
-        return effect, "PCS only goes up,; head node and nodes need images with that Slurm"
+        return effect, "PCS only goes up; head node and nodes need images with that Slurm"
     if effect is Effect.LIVE and (kind, difference.path.partition(".")[0]) in _FOR_NEW_NODES:
-        return effect, "Nodes that PCS launches from then on have it; those that run stay as they are"
+        return (
+            Effect.DRAINS,
+            "Nodes that PCS launches from then on have it; those that run are replaced when their jobs end",
+        )
     return effect, LOSSES.get(effect, "")
 
 

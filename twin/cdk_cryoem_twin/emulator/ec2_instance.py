@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from .. import head
+from .. import head, systemctl_command
 from ..cluster import PCS, Cluster
 from ..environment import Mode
 from ..places import places
@@ -75,12 +75,10 @@ def _boot(instance_id: str, props: Json) -> None:
         here.scratch,
         Path(head.root(here)) / "root",
         Path(head.root(here)) / "var" / "log",
+        systemctl_command.units(here),
     ):
         folder.mkdir(parents=True, exist_ok=True)
-    for place in ("/root/", "/var/log/"):
-        script = script.replace(f" {place}", f" {head.root(here)}{place}").replace(
-            f">>{place}", f">>{head.root(here)}{place}"
-        )
+    script = re.sub(r"(?<![\w/.])(/root|/var/log|/etc/systemd/system)\b", rf"{head.root(here)}\1", script)
     environment = head.head_environment(here, Mode.load(here), role_credentials(cluster.role_arn))
     done = subprocess.run(
         ["bash", "-c", script], env=environment, capture_output=True, text=True, cwd=here.root, timeout=_BOOT_SECONDS

@@ -354,6 +354,7 @@ def mend() -> None:
     secret["create"] = secret_with_arn
 
     alarm = _provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::Alarm"]
+    create_alarm, update_alarm = alarm["create"], alarm["update"]
 
     def known_metric(builtin: Any, props: Json, *, name: str, rest: Sequence[Any]) -> Any:
         # An alarm on an expression over metrics is kept by name only: nothing here would evaluate it.
@@ -361,12 +362,12 @@ def mend() -> None:
             return name, {"Arn": f"arn:aws:cloudwatch:{get_region()}:{get_account_id()}:alarm:{name}"}
         return builtin(*rest)
 
-    def alarm_made(logical_id: str, props: Json, stack: str, builtin: Any = alarm["create"]) -> Any:
+    def alarm_made(logical_id: str, props: Json, stack: str) -> Any:
         name = f"{stack}-{logical_id}-{uuid.uuid4().hex[:12]}"
-        return known_metric(builtin, props, name=name, rest=(logical_id, props, stack))
+        return known_metric(create_alarm, props, name=name, rest=(logical_id, props, stack))
 
-    def alarm_changed(physical_id: str, *rest: Any, builtin: Any = alarm.get("update")) -> Any:
-        return known_metric(builtin, rest[1], name=physical_id, rest=(physical_id, *rest))
+    def alarm_changed(physical_id: str, *rest: Any) -> Any:
+        return known_metric(update_alarm, rest[1], name=physical_id, rest=(physical_id, *rest))
 
     alarm["create"] = alarm_made
     alarm["update"] = alarm_changed

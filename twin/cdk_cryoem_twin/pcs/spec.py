@@ -51,7 +51,8 @@ def node_set(queue: str, number: int, group: Mapping[str, Any]) -> NodeSet:
     return NodeSet(
         partition=queue,
         names=tuple(f"{name}-{n + 1}" for n in range(most)),
-        cpus=min(shape.vcpus for shape in shapes),
+        # PCS switches hyper-threading off.
+        cpus=min(shape.vcpus // shape.threads_per_core for shape in shapes),
         memory_mib=int(custom.get("RealMemory", min(shape.memory_gib for shape in shapes) * 1024)),
         gpus=shapes[0].gpus,
         gpu_model=shapes[0].gpu_model.lower(),

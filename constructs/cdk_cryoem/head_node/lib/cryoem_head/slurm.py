@@ -14,6 +14,8 @@ _DOWN = ("POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "POWERING_UP", "DOWN", "
 _NEVER = (
     "JobHeldUser",
     "JobHeldAdmin",
+    "JobHoldMaxRequeue",
+    "launch failed requeued held",
     "DependencyNeverSatisfied",
     "PartitionTimeLimit",
     "PartitionNodeLimit",

@@ -1,0 +1,36 @@
+"""`systemctl`, as far as the head node's user data uses it: a double, because this machine's own is not the head node's.
+
+`enable --now UNIT` runs the unit's program and waits for its end.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from . import head
+from .places import Places, places
+
+
+def units(places: Places) -> Path:
+    """Where the head node's units are."""
+    return Path(head.root(places)) / "etc" / "systemd" / "system"
+
+
+def main() -> None:
+    """Do it; anything else is refused."""
+    given = sys.argv[1:]
+    if given == ["daemon-reload"]:
+        return
+    if given[:2] != ["enable", "--now"] or len(given) != 3:
+        sys.exit(f"systemctl: {' '.join(given)} is not in the twin")
+    text = (units(places()) / given[2]).read_text()
+    (command,) = re.findall(r"^ExecStart=(.+)$", text, re.MULTILINE)
+    sys.exit(subprocess.run(shlex.split(command), check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()
