@@ -30,8 +30,8 @@ OPERATING_SYSTEMS = ("ubuntu2204", "ubuntu2404")
 """ParallelCluster's systems with the glibc that cryoSPARC 5 wants and the Python 3.10 that our head node wants."""
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
 """How long CloudWatch can keep logs, in days, as ParallelCluster 3.16 knows it."""
-# ParallelCluster allows a node 40 tags. Three are made here and by its provider.
-_MAX_TAGS = 37
+# ParallelCluster allows a node so many.
+_MAX_TAGS = 40
 _TAG = re.compile(r"[\w .:/=+@-]+")
 _NODE_FAILURES = (
     "IamPolicyErrors",
@@ -327,13 +327,17 @@ def head_node_problems(head_node: HeadNode) -> Iterator[Problem]:
             yield Problem(property=f"head_node.{prop}", value=value, allowed="50 to 16384")
 
 
-def tag_problems(tags: Mapping[str, str], reserved: Sequence[str] = ()) -> Iterator[Problem]:
-    """What is wrong with tags that every resource of a system is to carry. reserved: beginnings of keys that are taken."""
-    if len(tags) > _MAX_TAGS:
+def tag_problems(tags: Mapping[str, str], *, reserved: Sequence[str] = (), others: int = 2) -> Iterator[Problem]:
+    """What is wrong with tags that every resource is to carry.
+
+    reserved: beginnings of keys that are taken. others: how many more there will be; default that of the cluster and that of
+    ParallelCluster's provider.
+    """
+    if len(tags) > _MAX_TAGS - others:
         yield Problem(
             property="tags",
             value=len(tags),
-            allowed=f"{_MAX_TAGS} at most",
+            allowed=f"{_MAX_TAGS - others} at most",
             fix="AWS takes 50, of which ParallelCluster and this system need the others",
         )
     taken = ("aws:", "parallelcluster:", *reserved)

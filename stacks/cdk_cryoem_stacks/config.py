@@ -366,7 +366,7 @@ class Config(_Section):
     @field_validator("tags")
     @classmethod
     def _check_tags(cls, value: dict[str, str]) -> dict[str, str]:
-        _report(_at_its_field(tag_problems(value, reserved=("cryoem:",))))
+        _report(_at_its_field(tag_problems(value, reserved=("cryoem:",), others=3)))
         return value
 
     @model_validator(mode="after")
