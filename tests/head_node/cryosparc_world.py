@@ -1,4 +1,4 @@
-"""A head node, and what it finds outside of it: cryoSPARC's server, Secrets Manager and S3, on loopback."""
+"""A head node, and what it finds outside of it: cryoSPARC's server, Secrets Manager, SSM and S3, on loopback."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ subprocess.Popen.__init__ = record
 
 
 class Outside(http.server.ThreadingHTTPServer):
-    """The three services."""
+    """The services."""
 
     daemon_threads = True
 
@@ -74,7 +74,7 @@ class Outside(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.record = record
         self.secrets = {"license": json.dumps({"license_id": LICENSE}), "cryosparc": ""}
-        self.password = PASSWORD
+        self.password, self.manifest = PASSWORD, '{"lanes": []}'
         self.objects: dict[str, bytes] = {}
         self.s3_away = False
         self.asked: list[str] = []
@@ -137,10 +137,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers["X-Amz-Target"] == "AmazonSSM.GetParameter":
+            return self._answer(200, json.dumps({"Parameter": {"Value": self.server.manifest}}).encode())
         assert self.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
         name = "license" if asked["SecretId"] == _LICENSE_ARN else "cryosparc"
         login = json.dumps({"email": EMAIL, "password": self.server.password})
-        self._answer(200, json.dumps({"SecretString": self.server.secrets[name] or login}).encode())
+        return self._answer(200, json.dumps({"SecretString": self.server.secrets[name] or login}).encode())
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -237,7 +239,7 @@ class World:
         url = self.outside.url
         return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
-            "AWS_ENDPOINT_URL_SECRETS_MANAGER": url, "AWS_ENDPOINT_URL_S3": url, "AWS_MAX_ATTEMPTS": "1",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": url, "AWS_ENDPOINT_URL_S3": url, "AWS_ENDPOINT_URL_SSM": url, "AWS_MAX_ATTEMPTS": "1",
             "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required", "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
             "LD_LIBRARY_PATH": "/nowhere", "CRYOSPARC_BASE_PORT": "1",
         }  # fmt: skip

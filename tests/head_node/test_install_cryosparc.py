@@ -15,6 +15,7 @@ import boto3
 import pytest
 from cryosparc_world import EMAIL, LICENSE, PASSWORD, World, look_for_leaks, worlds
 from shipped import Shipment
+from test_register_lanes import lane
 
 from cryoem_head import credentials, install_cryosparc, settings, versions
 from cryoem_head.outcome import Mask, Refused
@@ -286,6 +287,13 @@ def test_what_is_missing_or_wrong_is_mended_without_installing_the_rest_again(wo
     done = world.install()["done"]
     assert done == ["stopped the master for its new configuration", "started the master"], "a new licence"
 
+    configuration = (world.master / "config.sh").read_text()
+    for ours, theirs in ((str(world.volume / "database"), "/data/cryosparc_database"), (str(world.port), "39000")):
+        (world.master / "config.sh").write_text(configuration.replace(f'"{ours}"', f'"{theirs}"'))
+        status, _, err = world.run()
+        assert (status, f"={theirs}, and {ours} is expected" in err) == (78, True), err
+    (world.master / "config.sh").write_text(configuration)
+
     stages = world.stages
     for folder in (world.master, world.worker):
         (folder / ".cryoem-install.json").unlink()
@@ -355,6 +363,19 @@ def test_never_as_root(world: World) -> None:
     status, _, err = world.run()
     assert status == 78, err
     assert "never runs as root" in err or "can do this" in err
+
+
+def test_once_the_address_is_known_the_next_sweep_gives_the_master_its_lanes(world: World) -> None:
+    world.outside.manifest = json.dumps({"lanes": [lane("gpu1")]})
+    fence = ("--manifest-sha256", hashlib.sha256(world.outside.manifest.encode()).hexdigest())
+    assert list(world.run("register-lanes", "converge", *fence)[1]["registered"]) == ["gpu1"], "RELION's"
+    world.install()
+    shown = world.run("register-lanes", "show", *fence)[1]
+    assert (shown["registered"], list(shown["wanted"])) == ({}, ["gpu1"]), "so that the sweep converges"
+    done = world.run("register-lanes", "converge", *fence)[1]
+    assert done["registered"] == done["wanted"]
+    (target,) = world.documents["targets"]
+    assert (target["name"], target["worker_bin_path"]) == ("gpu1", str(world.worker / "bin" / "cryosparcw"))
 
 
 class Passes:

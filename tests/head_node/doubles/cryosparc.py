@@ -27,8 +27,12 @@ RUN = ROOT / "run"
 
 
 def look_for_leaks():
-    """Search what every process of this machine was called with for what nobody may see."""
+    """Search what every process of this machine was called with, and config.sh, for what nobody may see."""
     secrets = [secret.encode() for secret in json.loads((RECORD / "secrets.json").read_text())]
+    path = ROOT / "config.sh"
+    if path.exists() and path.stat().st_mode & 0o077 and any(secret in path.read_bytes() for secret in secrets):
+        with (RECORD / "leaks").open("a") as leaks:
+            leaks.write(f"{path} can be read by others\n")
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes()
@@ -53,9 +57,6 @@ def stage(name):
 
 def settings():
     """config.sh, as a shell would read it."""
-    if (ROOT / "config.sh").stat().st_mode & 0o077:
-        with (RECORD / "leaks").open("a") as leaks:
-            leaks.write("config.sh can be read by others\n")
     lines = (ROOT / "config.sh").read_text().splitlines()
     pairs = (line.removeprefix("export ").partition("=") for line in lines if line.startswith("export "))
     return {name: value.strip('"') for name, _, value in pairs}
@@ -142,7 +143,10 @@ def restore(options):
 
 
 def update(options):
-    """Over the old version, then the database. What is left in between nobody can use."""
+    """Over the old version, then the database. What an update that broke off left behind, the next one leaves alone."""
+    if options["--version"] == f"v{VERSION}":
+        print("Already up to date!")
+        return
     if (Database().folder / "mongod.lock").exists() or pid():
         stop()
     with tarfile.open(ROOT / "cryosparc_master.tar.gz") as package:

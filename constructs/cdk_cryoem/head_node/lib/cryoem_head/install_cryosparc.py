@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import threading
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from . import backup_database, backups, credentials, hooks_user, packages, settings, upgrade, versions
 from .account import Account
@@ -95,6 +96,7 @@ class Converging:
             self._note(f"installed the worker {version}")
         worker.configure({LICENSE_VARIABLE: self._license_id})
         values = {LICENSE_VARIABLE: self._license_id, **packages.master_values(installation)}
+        self._refuse_another_place(values)
         if installation.master.configure(values) and self._master.answers():
             # It reads its configuration when it starts.
             self._master.stop()
@@ -111,6 +113,19 @@ class Converging:
             # From now on register-lanes, which each sweep runs, gives it the lanes.
             settings.remember(self._here.home, **told)
             self._note("wrote the address into head-node.env")
+
+    def _refuse_another_place(self, values: Mapping[str, str]) -> None:
+        """What was installed by hand may have its database elsewhere: with ours it would begin as an empty one."""
+        package = self._installation.master
+        for name, how in (
+            ("CRYOSPARC_DB_PATH", "stop cryoSPARC, move the folder, and correct the line"),
+            ("CRYOSPARC_BASE_PORT", "run cryosparcm changeport, because the database knows its port"),
+        ):
+            found = re.search(rf'(?m)^export {name}="?([^"\n]*)', package.configuration())
+            if found and found[1] != values[name]:
+                raise Refused(
+                    f"{package.folder}/config.sh has {name}={found[1]}, and {values[name]} is expected: {how}"
+                )
 
     def _upgrade(self, wanted: str) -> None:
         def back_up() -> backups.Backup:
