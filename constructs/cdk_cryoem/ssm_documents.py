@@ -32,7 +32,7 @@ class _Parameter:
 
 
 class HeadNodeDocuments(Construct):
-    """The verbs of the head node: slurm-status, power-down, register-lanes, start-processing.
+    """The verbs of the head node: slurm-status, power-down, register-lanes, start-processing, backup-database.
 
     Each runs one script of the head node's own, which looks at the truth before it acts and prints one JSON document.
     The names are generated. Costs nothing.
@@ -69,6 +69,15 @@ class HeadNodeDocuments(Construct):
                 "Recipe": _Parameter(description="A recipe installed on the head node", pattern=NAME_PATTERN),
                 "Objects": _Parameter(description="How many files the dataset has", pattern="^[0-9]{1,9}$"),
             },
+        )
+
+        self.backup_database: ssm.CfnDocument = self._document(
+            "BackupDatabase",
+            "Back up cryoSPARC's database now, and copy it to the results bucket",
+            "backup-database",
+            {},
+            # It may have to wait for an installation, and a database may have hundreds of gigabytes.
+            timeout_seconds=6 * 3600,
         )
 
     def _document(

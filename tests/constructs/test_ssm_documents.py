@@ -59,7 +59,16 @@ def test_there_is_one_document_for_each_verb(contents: Contents) -> None:
     verbs = sorted(
         re.sub(r'^exec "\$\{CRYOEM_HOME:-/opt/cryoem\}/bin/"([a-z-]+).*', r"\1", lines[-1]) for lines in commands
     )
-    assert verbs == ["power-down", "register-lanes", "slurm-status", "start-processing"]
+    assert verbs == ["backup-database", "power-down", "register-lanes", "slurm-status", "start-processing"]
+
+
+def test_a_backup_has_the_time_it_needs(contents: Contents) -> None:
+    seconds = {
+        description.split()[0]: int(content["mainSteps"][0]["inputs"]["timeoutSeconds"])
+        for description, content in contents.items()
+    }
+    assert seconds["Back"] == 21_600
+    assert max(seconds.values()) <= 172_800, "more than Systems Manager takes"
 
 
 def test_every_parameter_has_an_anchored_pattern(contents: Contents) -> None:
@@ -123,7 +132,7 @@ def test_two_sets_fit_in_one_stack_and_names_are_generated(stack: Stack) -> None
     for name in ("A", "B"):
         HeadNodeDocuments(stack, name)
     template = Template.from_stack(stack)
-    template.resource_count_is("AWS::SSM::Document", 8)
+    template.resource_count_is("AWS::SSM::Document", 10)
     template.all_resources_properties(
         "AWS::SSM::Document", {"Name": Match.absent(), "DocumentType": "Command", "UpdateMethod": "NewVersion"}
     )
