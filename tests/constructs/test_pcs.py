@@ -18,6 +18,7 @@ from aws_cdk.assertions import Match, Template
 from pcs_parts import AMI, MOUNT, one, parts, properties, settings, statements
 
 from cdk_cryoem import CryoEmError, Cryosparc, HeadNode, Lane, LustreStore, Pcs, default_lanes
+from cdk_cryoem.pcs_rules import SLURM_VERSIONS
 
 Made = tuple[Stack, Pcs, Template]
 CPU = ("m6i.8xlarge",)
@@ -44,7 +45,7 @@ def full(new_stack: Callable[[str], Stack], tmp_path_factory: pytest.TempPathFac
         **parts(stack),
         cluster_name="mine",
         head_node=HeadNode(instance_type="m7i.2xlarge", root_volume_gib=200, cryosparc_volume_gib=500),
-        slurm_version="26.05",
+        slurm_version=SLURM_VERSIONS[-1],
         size="MEDIUM",
         event_bus=events.EventBus.from_event_bus_name(stack, "Bus", "own-bus"),
         recipes=str(recipes),
@@ -96,7 +97,7 @@ def test_its_own_name_is_made_from_its_path_and_pcs_makes_the_resources_names(ma
 def test_the_cluster_with_everything_set(full: Made) -> None:
     _, cluster, template = full
     found = one(template, "AWS::PCS::Cluster")
-    assert (found["Size"], found["Scheduler"]["Version"]) == ("MEDIUM", "26.05")
+    assert (found["Size"], found["Scheduler"]["Version"]) == ("MEDIUM", SLURM_VERSIONS[-1])
     assert found["Tags"] == {"cryoem:cluster": "mine", "team": "em"}
     assert settings(found) == {"SelectTypeParameters": "CR_CPU_Memory"}
     assert cluster.cluster_name == "mine"
@@ -134,7 +135,7 @@ def test_the_setup_with_everything_set(full: Made) -> None:
     found = setup_of(full[2])
     assert found["recipes"] != "none"
     assert {name: found[name] for name in ("slurm_bin", "cryosparc_version", "results_bucket", "event_bus")} == {
-        "slurm_bin": "/opt/aws/pcs/scheduler/slurm-26.05/bin",
+        "slurm_bin": f"/opt/aws/pcs/scheduler/slurm-{SLURM_VERSIONS[-1]}/bin",
         "cryosparc_version": "5.1.0",
         "results_bucket": "results",
         "event_bus": "own-bus",
@@ -383,9 +384,9 @@ def test_the_cluster_lives_within_its_network_and_its_file_system(stack: Stack) 
     for kind in ("AWS::PCS::Cluster", "AWS::PCS::ComputeNodeGroup", "AWS::EC2::Instance"):
         for name, resource in template.find_resources(kind).items():
             assert needed <= set(resource["DependsOn"]), name
-    volume = one(template, "AWS::EC2::Volume")
-    subnet = one(template, "AWS::EC2::Subnet", "VpcPrivate")
-    assert volume["AvailabilityZone"] == subnet["AvailabilityZone"]
+    (subnet,) = [name for name in template.find_resources("AWS::EC2::Subnet") if "Private" in name]
+    zone = one(template, "AWS::EC2::Volume")["AvailabilityZone"]
+    assert zone == {"Fn::GetAtt": [subnet, "AvailabilityZone"]}, "where it is, not where a list of zones says"
 
 
 def test_a_file_system_whose_address_nobody_gave_is_refused(stack: Stack) -> None:

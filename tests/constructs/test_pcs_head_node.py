@@ -142,53 +142,78 @@ def test_the_user_data_names_the_script_that_never_changes_and_no_other(template
     assert key.rpartition("/")[2] in readable
 
 
-AWS = """#!/bin/bash
+STUBS = {
+    "aws": """#!/bin/bash
 echo "$AWS_REGION $AWS_DEFAULT_REGION $*" >>"$0.calls"
 [ "$(wc -l <"$0.calls")" -gt "$FAILURES" ] || exit 1
 printf 'echo "$1 $2" >>"%s.phases"\\n[ "$(wc -l <"%s.phases")" -gt "${BAD_PHASES:-0}" ]\\n' "$0" "$0" >"${@: -1}"
-"""
+""",
+    "sleep": "#!/bin/bash\necho slept $1\n",
+    "systemctl": '#!/bin/bash\necho "$*" >>"$0.calls"\n',
+}
 
 
-def run_user_data(template: Template, folder: Path, **environment: str) -> tuple[list[str], list[str], str]:
-    """Run it with commands that stand for AWS's: calls of aws, phases of the trampoline, the log."""
-    for name, text in (("aws", AWS), ("sleep", "#!/bin/bash\necho slept $1\n")):
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    known = {"AWS::Region": "eu-west-1"}
-    text = "".join(
-        part if isinstance(part, str) else known.get(part.get("Ref", ""), part.get("Ref", "s3://assets/t.sh"))
-        for part in user_data(template)
-        if isinstance(part, (str, dict))
-    )
-    for place, other in (("/root/", f"{folder}/"), ("/var/log/", f"{folder}/")):
-        assert place in text
-        text = text.replace(place, other)
-    (folder / "user-data").write_text(text)
-    subprocess.run(
-        ["bash", folder / "user-data"],
-        env={"PATH": f"{folder}:{os.environ['PATH']}", "FAILURES": "0", **environment},
-        check=True,
-        timeout=20,
-    )
-    return (
-        (folder / "aws.calls").read_text().splitlines(),
-        (folder / "aws.phases").read_text().splitlines(),
-        (folder / "cryoem-bootstrap.log").read_text(),
-    )
+class Booted:
+    """An instance on which the user data ran, with commands that stand for AWS's and systemd's."""
+
+    def __init__(self, template: Template, folder: Path) -> None:
+        self.folder = folder
+        for name, text in STUBS.items():
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        known = {"AWS::Region": "eu-west-1"}
+        text = "".join(
+            part if isinstance(part, str) else known.get(part.get("Ref", ""), part.get("Ref", "s3://assets/t.sh"))
+            for part in user_data(template)
+            if isinstance(part, str | dict)
+        )
+        for place in ("/root/", "/var/log/", "/etc/systemd/system/"):
+            assert place in text
+            text = text.replace(place, f"{folder}/")
+        (folder / "user-data").write_text(text)
+        self.run("user-data")
+
+    def run(self, name: str, **environment: str) -> None:
+        """Run one of its scripts."""
+        subprocess.run(
+            ["bash", self.folder / name],
+            env={"PATH": f"{self.folder}:{os.environ['PATH']}", "FAILURES": "0", **environment},
+            check=True,
+            timeout=20,
+        )
+
+    def lines(self, name: str) -> list[str]:
+        """What was noted in a file."""
+        return (self.folder / name).read_text().splitlines()
 
 
-def test_the_user_data_installs_and_configures(template: Template, tmp_path: Path) -> None:
-    calls, phases, log = run_user_data(template, tmp_path)
-    assert calls == [f"eu-west-1 eu-west-1 s3 cp --quiet s3://assets/t.sh {tmp_path}/trampoline.sh"] * 2
-    (setup,) = [name for name in template.find_resources("AWS::SSM::Parameter") if "Setup" in name]
-    assert phases == [f"install {setup}", f"configure {setup}"]
-    assert log == ""
-
-
-def test_the_user_data_waits_for_permissions_and_for_a_volume_that_another_has(
+def test_the_user_data_makes_a_unit_that_a_boot_starts_again_until_it_is_done(
     template: Template, tmp_path: Path
 ) -> None:
-    calls, phases, log = run_user_data(template, tmp_path, FAILURES="2", BAD_PHASES="3")
-    assert len(calls) == 2 + 3 + 2, "two refused, three that failed, two that did it"
-    assert [phase.split()[0] for phase in phases] == ["install", "install", "install", "install", "configure"]
-    assert log == "slept 30\n" * 5
+    booted = Booted(template, tmp_path)
+    assert booted.lines("systemctl.calls") == ["daemon-reload", "enable --now cryoem-bootstrap.service"]
+    unit = booted.lines("cryoem-bootstrap.service")
+    assert f"ExecStart=/bin/bash {tmp_path}/cryoem-bootstrap.sh" in unit
+    assert "WantedBy=multi-user.target" in unit
+    # What bootstrap.sh writes last.
+    assert "ConditionPathExists=!/opt/cryoem/etc/setup.json" in unit
+    assert '"$home/etc/setup.json"' in (HEAD_NODE / "bootstrap.sh").read_text()
+
+
+def test_the_unit_installs_and_configures(template: Template, tmp_path: Path) -> None:
+    booted = Booted(template, tmp_path)
+    booted.run("cryoem-bootstrap.sh")
+    calls = booted.lines("aws.calls")
+    assert calls == [f"eu-west-1 eu-west-1 s3 cp --quiet s3://assets/t.sh {tmp_path}/trampoline.sh"] * 2
+    (setup,) = [name for name in template.find_resources("AWS::SSM::Parameter") if "Setup" in name]
+    assert booted.lines("aws.phases") == [f"install {setup}", f"configure {setup}"]
+    assert booted.lines("cryoem-bootstrap.log") == []
+
+
+def test_the_unit_waits_for_permissions_and_for_a_volume_that_another_has(template: Template, tmp_path: Path) -> None:
+    booted = Booted(template, tmp_path)
+    booted.run("cryoem-bootstrap.sh", FAILURES="2", BAD_PHASES="3")
+    assert len(booted.lines("aws.calls")) == 2 + 3 + 2, "two refused, three that failed, two that did it"
+    phases = [phase.split()[0] for phase in booted.lines("aws.phases")]
+    assert phases == ["install", "install", "install", "install", "configure"]
+    assert booted.lines("cryoem-bootstrap.log") == ["slept 30"] * 5

@@ -73,7 +73,7 @@ def test_a_node_is_private_takes_only_signed_metadata_requests_and_has_an_encryp
         assert data["BlockDeviceMappings"] == [
             {
                 "DeviceName": "/dev/sda1",
-                "Ebs": {"DeleteOnTermination": True, "Encrypted": True, "VolumeSize": 60, "VolumeType": "gp3"},
+                "Ebs": {"DeleteOnTermination": True, "Encrypted": True, "VolumeSize": 100, "VolumeType": "gp3"},
             }
         ]
         # What the node group says itself. PCS refuses a template that says them too.
@@ -211,7 +211,7 @@ def test_the_node_script_is_the_file_and_its_checksum_is_the_files(build: Build)
     assert script["ScriptSource"]["ScriptLocation"]["Fn::Sub"].startswith("s3://cdk-")
     assert script["ScriptSource"]["ScriptLocation"]["Fn::Sub"].endswith(".sh")
     assert {name: script[name] for name in ("Name", "OnError", "ExecutionPolicy")} == {
-        "Name": "prepare-node", "OnError": "TERMINATE", "ExecutionPolicy": "FIRST_BOOT_ONLY",
+        "Name": "prepare-node", "OnError": "TERMINATE", "ExecutionPolicy": "EVERY_BOOT",
     }  # fmt: skip
 
 

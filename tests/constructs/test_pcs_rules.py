@@ -39,11 +39,11 @@ def test_versions_with_an_idle_time_of_each_node_group(version: str) -> None:
     assert said(slurm_version=version) == []
 
 
-@pytest.mark.parametrize("version", ["24.11", "25.05", "25.11.8", "26", "", "latest"])
+@pytest.mark.parametrize("version", ["24.11", "25.05", "25.11.8", "26.05", "", "latest"])
 def test_another_version_is_refused(version: str) -> None:
     assert said(slurm_version=version) == [
-        f"slurm_version: got {version!r}, allowed: 25.11, 26.05. "
-        "Earlier ones have one idle time for all lanes, or are no longer offered for new clusters"
+        f"slurm_version: got {version!r}, allowed: 25.11. "
+        "Earlier ones have one idle time for all lanes; what 26.05 does with mixed GPU models is not known"
     ]
 
 
@@ -89,11 +89,29 @@ def test_a_queue_with_a_short_name_is_refused(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(("count", "wrong"), [(10, []), (11, ["lanes"])])
+def test_a_cluster_has_ten_queues_at_most(count: int, wrong: list[str]) -> None:
+    found = list(pcs_problems(**{**RIGHT, "lanes": lanes(*([1] * count))}))
+    assert [problem.property for problem in found] == wrong
+    for problem in found:
+        assert str(problem).startswith("lanes: got '11 lanes', allowed: 10 at most with PCS, spot twins included. ")
+
+
 def test_a_file_system_without_an_address_cannot_be_mounted() -> None:
     assert said(mount_source=None) == [
         "file_system.mount_source: got None, allowed: HOST@tcp:/NAME, as the FSx console shows it. "
         "Give it to LustreStore.from_lustre_store_attributes: PCS mounts no file system by itself"
     ]
+
+
+@pytest.mark.parametrize(("gib", "right"), [(74, False), (75, True), (100, True)])
+def test_the_head_nodes_root_is_as_large_as_the_images(gib: int, right: bool) -> None:
+    assert said(root_volume_gib=gib) == (
+        [] if right else [
+            f"head_node.root_volume_gib: got {gib}, allowed: 75 or more with PCS. "
+            "Its images are larger, and EC2 makes no smaller volume of one"
+        ]
+    )  # fmt: skip
 
 
 def test_there_is_no_desktop() -> None:

@@ -184,7 +184,8 @@ def test_a_first_boot(fresh: HeadNode) -> None:
     assert fresh.called("mkfs.xfs") == [f"mkfs.xfs -q {fresh.root}/{DEVICE}"]
     assert fresh.fstab == [
         "UUID=new-uuid /cryosparc xfs defaults,nofail 0 0",
-        f"{LUSTRE} /fsx lustre relatime,flock,_netdev,x-systemd.requires=network-online.target,nofail 0 0",
+        f"{LUSTRE} /fsx lustre relatime,flock,_netdev,x-systemd.automount,x-systemd.requires=network-online.target,nofail"
+        " 0 0",
     ]
     assert fresh.called("mount") == [f"mount {fresh.root}/cryosparc", f"mount {fresh.root}/fsx"]
     assert (
