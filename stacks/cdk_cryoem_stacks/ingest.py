@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aws_cdk import CfnOutput, CfnWaitConditionHandle, CrossStackReferences, ReferenceStrength, Stack
+from aws_cdk import CfnOutput, CfnWaitConditionHandle, Stack
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
@@ -38,8 +38,6 @@ class IngestStack(Stack):
             # CloudFormation refuses a stack without resources; this one makes nothing and costs nothing.
             CfnWaitConditionHandle(self, "Nothing")
         for name, ingest in self.microscopes.items():
-            # A microscope that goes must not be held by the hooks that listen to its task.
-            CrossStackReferences.of(ingest.task).produce(ReferenceStrength.WEAK)
             CfnOutput(self, f"Task{name.title().replace('-', '')}", value=ingest.task_arn)
 
     def _share(self, microscope: MicroscopeConfig) -> NfsShare | SmbShare:
