@@ -192,8 +192,25 @@ def test_replaced_movies_stay_for_90_days_and_torn_uploads_for_7(made: tuple[Sta
         "ExpirationInDays": Match.absent(),
     }
     template.resource_properties_count_is(
-        "AWS::S3::Bucket", {"LifecycleConfiguration": {"Rules": [Match.object_like(rule)]}}, 2
+        "AWS::S3::Bucket", {"LifecycleConfiguration": {"Rules": Match.array_with([Match.object_like(rule)])}}, 2
     )
+
+
+def test_backups_expire_and_nothing_else_does(made: tuple[Stack, LandingZone, Template]) -> None:
+    _, zone, template = made
+    expiring = {
+        name: [rule for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
+        for name, bucket in template.find_resources("AWS::S3::Bucket").items()
+        if "LifecycleConfiguration" in bucket["Properties"]
+    }
+    stack = Stack.of(zone)
+    results = stack.get_logical_id(zone.results_bucket.node.default_child)  # type: ignore[arg-type]
+    assert {name for name, rules in expiring.items() if rules} <= {results, _logs_of(zone)}
+    assert [(rule["Prefix"], rule["ExpirationInDays"]) for rule in expiring[results]] == [("backups/", 90)]
+
+
+def _logs_of(zone: LandingZone) -> str:
+    return str(Stack.of(zone).get_logical_id(zone.access_logs_bucket.node.default_child))  # type: ignore[arg-type]
 
 
 def test_what_is_passed_in_is_used_and_not_made(stack: Stack) -> None:

@@ -71,8 +71,8 @@ class World:
         assert Name == "/cryo/lanes"
         return {"Parameter": {"Value": self.manifest}}
 
-    def run(self, mode: str, *lanes: dict[str, Any], expected: str = "") -> dict[str, Any]:
-        self.manifest = json.dumps({"version": 1, "cluster": "cryo", "lanes": lanes})
+    def run(self, mode: str, *lanes: dict[str, Any], expected: str = "", **more: Any) -> dict[str, Any]:
+        self.manifest = json.dumps({"version": 1, "cluster": "cryo", "lanes": lanes, **more})
         sha256 = expected or hashlib.sha256(self.manifest.encode()).hexdigest()
         self._monkeypatch.setattr(sys, "argv", ["register-lanes", mode, "--manifest-sha256", sha256])
         register_lanes.main()
@@ -100,6 +100,21 @@ class World:
 @pytest.fixture
 def world(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> World:
     return World(home, capsys, monkeypatch)
+
+
+def test_recipes_find_the_lane_of_each_stage_as_the_manifest_says(world: World) -> None:
+    folder = world.home / "lanes"
+    world.run("converge", lane("a"), stages={"class2d": "a", "motion-cpu": "a"})
+    assert (folder / "stages.env").read_text() == "export LANE_CLASS2D=a\nexport LANE_MOTION_CPU=a\n"
+    world.run("show", lane("a"), lane("b"), stages={"class2d": "b"})
+    assert (folder / "stages.env").read_text() == "export LANE_CLASS2D=b\n"
+    assert json.loads((folder / "stages.json").read_text())["stages"] == {"class2d": "b"}
+    assert world.folders == ["a"]
+
+
+def test_a_manifest_without_stages_gives_none(world: World) -> None:
+    world.run("converge", lane("a"))
+    assert (world.home / "lanes" / "stages.env").read_text() == ""
 
 
 def test_missing_lanes_are_added(world: World) -> None:

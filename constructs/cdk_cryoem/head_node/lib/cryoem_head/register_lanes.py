@@ -72,7 +72,7 @@ class Cryosparc:
                     type="cluster",
                     script_tpl=files["cluster_script.sh"],
                     tpl_vars=[],
-                    custom_var_names=[],
+                    custom_var_names=list(lane_files.CUSTOM_VARIABLES),
                     **commands,
                 ),
             )
@@ -84,16 +84,16 @@ class Cryosparc:
         self._api.resources.remove_lane(name)
 
 
-def read_manifest(here: settings.Settings, expected: str) -> List[Dict[str, Any]]:
-    """The manifest's lanes, if it is still the manifest that was decided on."""
+def read_manifest(here: settings.Settings, expected: str) -> Dict[str, Any]:
+    """The manifest, if it is still the one that was decided on."""
     ssm = boto3.client("ssm", region_name=here.region)
     text = ssm.get_parameter(Name=here.manifest_parameter)["Parameter"]["Value"]
     found = hashlib.sha256(text.encode()).hexdigest()
     if found != expected:
         print(f"the manifest is {found} by now, not {expected}: look again", file=sys.stderr)
         sys.exit(_TEMPORARY_FAILURE)
-    lanes: List[Dict[str, Any]] = json.loads(text)["lanes"]
-    return lanes
+    manifest: Dict[str, Any] = json.loads(text)
+    return manifest
 
 
 def connect(here: settings.Settings) -> Optional[Master]:
@@ -182,6 +182,7 @@ def main() -> None:
     here = settings.load()
     os.umask(0o022)
     here.lanes.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(here, arguments.manifest_sha256)
     wanted: Dict[str, Dict[str, str]] = {
         lane["name"]: lane_files.render(
             lane,
@@ -190,12 +191,14 @@ def main() -> None:
             sbatch=here.slurm_bin,
             home=str(here.home),
         )
-        for lane in read_manifest(here, arguments.manifest_sha256)
+        for lane in manifest["lanes"]
     }
     cryosparc = connect(here)
     changes: Dict[str, List[str]] = {}
     with open(here.lanes / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Of no client's own, so that there is nothing to compare: recipes and people read them.
+        write(here.lanes, lane_files.render_stages(manifest.get("stages", {})))
         if arguments.mode == "converge":
             changes = converge(here, wanted, cryosparc)
         has = registered(here.lanes, cryosparc)
