@@ -16,7 +16,7 @@ from constructs import Construct
 _BIN = '"${CRYOEM_HOME:-/opt/cryoem}/bin/"'
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """Datasets and recipes that may be named in a command."""
-_NODES_PATTERN = "^[a-z0-9-]+=[A-Za-z0-9:_.-]+(,[a-z0-9-]+=[A-Za-z0-9:_.-]+){0,99}$"
+_NODES_PATTERN = "^[A-Za-z0-9-]+=[A-Za-z0-9:_.-]+(,[A-Za-z0-9-]+=[A-Za-z0-9:_.-]+){0,99}$"
 _FENCE_PATTERN = "^[0-9a-f]{64}$"
 
 
