@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Aws, Duration, Fn, Names, RemovalPolicy
+from aws_cdk import Aws, CrossStackReferences, Duration, Fn, Names, ReferenceStrength, RemovalPolicy
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
@@ -67,6 +67,8 @@ class PcsLogs(Construct):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             retention_period=Duration.days(14),
         )
+        # It goes when the engine is changed, which an import of its name by the alarm on it would forbid.
+        CrossStackReferences.of(self.dead_letter_queue).produce(ReferenceStrength.WEAK)
         self.function_log_group: logs.LogGroup = logs.LogGroup(
             self, "FunctionLog", retention=retention, removal_policy=RemovalPolicy.DESTROY
         )

@@ -57,3 +57,7 @@ class NetworkStack(Stack):
         vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(self.flow_log_group))
         self.vpc = vpc
         self.subnet = vpc.private_subnets[0]
+        # Used on PCS alone: an export that goes while the cluster still imports it would make a change of engine fail.
+        made = self.subnet.node.default_child
+        assert isinstance(made, ec2.CfnSubnet)
+        self.export_value(made.attr_availability_zone)

@@ -39,6 +39,7 @@ class StorageStack(Stack):
             self.landing_zone.results_bucket.bucket_name,
             self.landing_zone.results_bucket.bucket_arn,
             self.landing_zone.key.key_arn,
+            self.file_system.file_system_id,
             self.file_system.file_system.attr_dns_name,
             self.file_system.file_system.attr_lustre_mount_name,
         ):
