@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import boto3
 
@@ -60,8 +61,7 @@ def make(installation: Installation, master: Master, license_id: str) -> Backup:
     """Make one. It is there as a whole or not at all."""
     _need_space(installation)
     account, version = installation.account, installation.master.version
-    now = time.gmtime()
-    name = f"{time.strftime('%Y%m%dT%H%M%SZ', now)}-v{version}"
+    now, name = _name(installation, version)
     draft = installation.backups / f".draft-{name}"
     account.remove(*installation.backups.glob(".draft-*"))
     account.run("mkdir", "-m", "700", str(draft), str(draft / "config"), str(draft / "lanes"))
@@ -85,6 +85,16 @@ def make(installation: Installation, master: Master, license_id: str) -> Backup:
     account.write(draft / _MANIFEST, json.dumps(manifest, indent=2) + "\n")
     account.move(draft, installation.backups / name)
     return Backup(manifest, here=True, in_bucket=False)
+
+
+def _name(installation: Installation, version: str) -> Tuple[time.struct_time, str]:
+    """The time, and a name that begins with it and that no other backup has."""
+    while True:
+        now = time.gmtime()
+        name = f"{time.strftime('%Y%m%dT%H%M%SZ', now)}-v{version}"
+        if not (installation.backups / name).exists():
+            return now, name
+        threading.Event().wait(0.1)
 
 
 def _need_space(installation: Installation) -> None:
