@@ -24,6 +24,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+made_buckets: set[str] = set()
+
 
 def load_check(path: str) -> Any:
     """check.py as a module."""
@@ -44,13 +46,13 @@ def keep_what_is_made_anew() -> None:
     from pcluster.models.s3_bucket import S3Bucket
     from pcluster.validators import iam_validators
 
-    create, made = S3Bucket.create_bucket, set()
+    create = S3Bucket.create_bucket
 
     def create_bucket(self: S3Bucket) -> None:
         """One bucket for all clusters of an account and region, as it is on AWS."""
-        if self.region not in made:
+        if self.region not in made_buckets:
             create(self)
-            made.add(self.region)
+            made_buckets.add(self.region)
 
     class Json:
         loads = staticmethod(functools.cache(json.loads))
