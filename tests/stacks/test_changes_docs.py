@@ -76,7 +76,6 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
     ),
     "`head_node.remote_desktop_from`, another range": (put("head_node.remote_desktop_from", "10.1.0.0/16"), None),
     "`pcs.ami_id`": (put("pcs.ami_id", "ami-0a1b2c3d4e5f60719"), None),
-    "`pcs.slurm_version`": (put("pcs.slurm_version", "26.05"), None),
     "`file_system.capacity_gib`, more": (put("file_system.capacity_gib", 4800), None),
     "`file_system.capacity_gib`, less": (put("file_system.capacity_gib", 1200), None),
     "`file_system.throughput_mibps_per_tib`": (put("file_system.throughput_mibps_per_tib", 500), None),
@@ -98,7 +97,6 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
 }
 ONLY = {
     "`pcs.ami_id`": "pcs",
-    "`pcs.slurm_version`": "pcs",
     "`head_node.operating_system`": "parallelcluster",
     "`head_node.remote_desktop_from`, from nobody": "parallelcluster",
     "`head_node.remote_desktop_from`, another range": "parallelcluster",
