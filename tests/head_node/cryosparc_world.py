@@ -285,11 +285,13 @@ class World:
 
     def reboot(self) -> None:
         """Everything that runs is gone, as after a power failure."""
-        path = self.master / "run" / "master.pid"
-        if path.is_file():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(path.read_text()), signal.SIGKILL)
-            path.unlink(missing_ok=True)
+        path = self.record / "daemons"
+        for pid in path.read_text().split() if path.exists() else ():
+            # Its folder may have gone before it.
+            with contextlib.suppress(OSError):
+                if str(self.base).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(int(pid), signal.SIGKILL)
+        (self.master / "run" / "master.pid").unlink(missing_ok=True)
 
     def close(self) -> None:
         self.reboot()

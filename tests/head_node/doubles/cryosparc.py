@@ -296,6 +296,8 @@ SCHEMA = {
 def serve():
     RUN.mkdir(exist_ok=True)
     (RUN / "master.pid").write_text(str(os.getpid()))
+    with (RECORD / "daemons").open("a") as daemons:
+        daemons.write(f"{os.getpid()}\n")
     port = int(settings()["CRYOSPARC_BASE_PORT"])
     if FIVE:
         (RUN / "cryosparc_instance_config_2026_01_01_00h00.tar").write_text("lanes and users")
