@@ -15,7 +15,7 @@ from typing import Any
 from cluster_inputs import BOUNDARY, INPUTS, LICENSE
 from hypothesis import strategies as st
 
-from cdk_cryoem import InstanceShape, cluster_configuration, instance_shapes
+from cdk_cryoem import InstanceShape, cluster_configuration, instance_shapes, pcs_rules
 from cdk_cryoem.parallel_cluster import LOG_RETENTION_DAYS, OPERATING_SYSTEMS
 from cdk_cryoem.stages import stages
 from cdk_cryoem_stacks.config import Config
@@ -27,6 +27,7 @@ HEAD_NODES = [
     *(s.instance_type for s in instance_shapes().values() if s.vcpus >= 4 and s.memory_gib >= 16),
     "c7i.2xlarge", "r6i.xlarge", "t3.xlarge",
 ]  # fmt: skip
+AGENT = "arn:aws:datasync:us-east-1:111122223333:agent/agent-0123456789abcdef0"
 _NAME = string.ascii_lowercase + string.digits + "-"
 _TAG = string.ascii_letters + string.digits + " _.:/=+-@äßéñ中ж"
 
@@ -159,6 +160,84 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         },
     )
     return {"name": draw(names(20, 2)), "idle_backstop_minutes": backstop, "lanes": chosen, **draw(more)}
+
+
+def _microscopes() -> st.SearchStrategy[list[dict[str, Any]]]:
+    share = {"host": "epu.lab.example.org", "path": "/movies"}
+    schedules = st.sampled_from(["rate(1 hour)", "rate(7 days)", "cron(0 2 * * ? *)"])
+    each = st.fixed_dictionaries(
+        {"name": names(20)}, optional={"schedule": schedules, "bandwidth_limit_mibps": integers(1, 10_000)}
+    )
+    ways = st.sampled_from(
+        [
+            {"nfs": share, "agent_arn": AGENT},
+            {"nfs": share, "activation_key": "ABCDE-12345-FGHIJ-67890-KLMNO"},
+            {"smb": {**share, "user": "reader", "password_secret_arn": LICENSE, "domain": "LAB"}, "agent_arn": AGENT},
+        ]
+    )
+    return st.lists(
+        st.tuples(each, ways).map(lambda pair: pair[0] | pair[1]),
+        max_size=3,
+        unique_by=lambda microscope: microscope["name"].replace("-", ""),
+    )
+
+
+def _beside_the_cluster() -> st.SearchStrategy[dict[str, Any]]:
+    """Sections that have nothing to do with the engine."""
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "account": st.just("111122223333"),
+            "microscopes": _microscopes(),
+            "network": st.sampled_from(
+                [
+                    {"cidr": "10.0.0.0/16"},
+                    {"cidr": "192.168.0.0/24"},
+                    {"vpc_id": "vpc-0a1b2c3d", "subnet_id": "subnet-0a1b2c3d", "availability_zone": "us-east-1b"},
+                ]
+            ),
+            "landing": st.fixed_dictionaries(
+                {},
+                optional={
+                    "quiet_minutes": integers(1, 10_080),
+                    "sentinel": st.sampled_from(["done.txt", "EpuSession.dm", "ünd"]),
+                    "noncurrent_days": integers(1, 3650),
+                },
+            ),
+            "file_system": st.fixed_dictionaries(
+                {
+                    "capacity_gib": st.sampled_from([1200, 2400, 4800, 998_400]),
+                    "throughput_mibps_per_tib": st.sampled_from([125, 250, 500, 1000]),
+                }
+            )
+            | st.just({"deployment_type": "SCRATCH_2", "throughput_mibps_per_tib": None}),
+            "budget": st.fixed_dictionaries(
+                {"monthly_usd": numbers(0.01, 1e6), "emails": st.just([f"em{n}@example.org" for n in range(10)])}
+            ),
+        },
+    )
+
+
+def _on_pcs(document: dict[str, Any]) -> dict[str, Any]:
+    """The same on Parallel Computing Service if that takes its lanes, else as it is."""
+    made = [name for lane in document["lanes"] for name in _nodes_of(lane)]
+    nodes = sum(lane["max_nodes"] * len(_nodes_of(lane)) for lane in document["lanes"])
+    size = next((size for size, most in pcs_rules.SIZES.items() if nodes <= most), None)
+    if size is None or len(made) > pcs_rules.MOST_LANES or any(len(name) < 3 for name in made):
+        return document
+    head_node = {key: value for key, value in document.get("head_node", {}).items() if key != "remote_desktop_from"}
+    root = max(head_node.get("root_volume_gib", 100), pcs_rules.LEAST_ROOT_VOLUME_GIB)
+    return document | {
+        "engine": "pcs",
+        "pcs": {"ami_id": "ami-0a1b2c3d4e5f60718", "size": size},
+        "head_node": head_node | {"root_volume_gib": root},
+    }
+
+
+def whole_systems() -> st.SearchStrategy[Config]:
+    """Systems with every section, on either engine."""
+    whole = st.tuples(documents(), _beside_the_cluster()).map(lambda pair: pair[0] | pair[1])
+    return st.one_of(whole, whole.map(_on_pcs)).map(Config.model_validate)
 
 
 def systems() -> st.SearchStrategy[Config]:

@@ -1,0 +1,95 @@
+"""Random systems, with everything that a configuration may say, are stacks: they synthesise, and cdk-nag finds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import strategies
+from hypothesis import HealthCheck, Phase, given, settings
+
+from cdk_cryoem_stacks.config import Config
+
+WANTED = 15
+Templates = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def chosen() -> list[Config]:
+    """Always the same ones, spread over what comes: the first that hypothesis thinks of are small."""
+    found: list[Config] = []
+
+    @settings(
+        max_examples=5 * WANTED, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(strategies.whole_systems())
+    def collect(system: Config) -> None:
+        found.append(system)
+
+    collect()
+    return found[::5][:WANTED]
+
+
+@pytest.fixture(scope="module")
+def made(chosen: list[Config], synthesise: Callable[..., Templates]) -> list[Templates]:
+    """Their templates. Whatever is wrong with one, cdk-nag's findings included, fails here."""
+    templates = []
+    for system in chosen:
+        try:
+            templates.append(synthesise(system))
+        except Exception as error:
+            raise AssertionError(f"{system!r}") from error
+    return templates
+
+
+def configuration(templates: Templates) -> dict[str, Any] | None:
+    for resource in templates["cluster"]["Resources"].values():
+        if resource["Type"] == "Custom::PclusterCluster":
+            found = resource["Properties"]["ClusterConfiguration"]
+            assert isinstance(found, dict)
+            return found
+    return None
+
+
+def same(synthesised: Any, direct: Any) -> bool:
+    """Whether two values are equal, but for what is a reference until deployment."""
+    if isinstance(synthesised, dict) and len(synthesised) == 1 and next(iter(synthesised)).startswith(("Ref", "Fn::")):
+        return isinstance(direct, str)
+    if isinstance(synthesised, dict) and isinstance(direct, dict):
+        return synthesised.keys() == direct.keys() and all(same(synthesised[key], direct[key]) for key in direct)
+    if isinstance(synthesised, list) and isinstance(direct, list):
+        return len(synthesised) == len(direct) and all(map(same, synthesised, direct))
+    return bool(synthesised == direct) or (isinstance(synthesised, str) and isinstance(direct, str))
+
+
+def test_they_are_on_both_engines_and_not_all_small(chosen: list[Config]) -> None:
+    assert len(chosen) == WANTED
+    assert {system.engine for system in chosen} == {"parallelcluster", "pcs"}
+    assert max(len(system.all_lanes()) for system in chosen) > 8
+    assert any(system.cryosparc for system in chosen)
+    assert any(system.microscopes for system in chosen)
+    assert any(system.permissions_boundary_arn for system in chosen)
+    assert any(len(system.tags) > 2 for system in chosen)
+
+
+def test_every_one_of_them_is_five_stacks(made: list[Templates]) -> None:
+    assert len(made) == WANTED
+    for templates in made:
+        assert sorted(templates) == ["cluster", "hooks", "ingest", "network", "storage"]
+        assert all(len(template["Resources"]) <= 500 for template in templates.values()), "CloudFormation's limit"
+
+
+def test_what_they_give_parallelcluster_is_what_its_own_code_judged(
+    chosen: list[Config], made: list[Templates]
+) -> None:
+    """tests/engine takes a shorter way to the same configuration."""
+    compared = 0
+    for system, templates in zip(chosen, made, strict=True):
+        found = configuration(templates)
+        assert (found is None) is (system.engine == "pcs")
+        if found is not None:
+            assert same(found, strategies.configuration_of(system)), system.name
+            compared += 1
+    assert compared >= 5
