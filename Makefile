@@ -22,8 +22,8 @@ demo: setup-twin ## run the whole system on this machine, from a microscope's sh
 test: setup-twin ## all tests, with the twin under enforced IAM and ParallelCluster's own validators
 	@$(RUN) python -m pytest
 
-test-fast: setup-twin ## the tests without the twin and without ParallelCluster's environment
-	@$(RUN) python -m pytest -m "not twin and not engine"
+test-fast: setup-twin ## the tests without the twin, ParallelCluster's environment, and what takes minutes
+	@$(RUN) python -m pytest -m "not twin and not engine and not slow"
 
 lint: setup-twin ## ruff, import layers, shellcheck
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) lint-imports && \

@@ -10,7 +10,8 @@ from constructs import Construct
 
 from cdk_cryoem import LandingZone, MicroscopeIngest, NfsShare, SmbShare
 
-from .config import Config, MicroscopeConfig
+from .config import Config
+from .config_sections import MicroscopeConfig
 
 
 class IngestStack(Stack):

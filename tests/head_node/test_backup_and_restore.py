@@ -14,6 +14,8 @@ from shipped import Shipment
 
 from cryoem_head import backups
 
+pytestmark = pytest.mark.slow
+
 PREFIX = "backups/cryosparc/cryo/"
 
 

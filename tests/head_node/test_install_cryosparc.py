@@ -20,6 +20,8 @@ from test_register_lanes import lane
 from cryoem_head import credentials, install_cryosparc, settings, versions
 from cryoem_head.outcome import Mask, Refused
 
+pytestmark = pytest.mark.slow
+
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

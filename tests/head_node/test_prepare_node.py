@@ -74,6 +74,7 @@ class Node:
     def prepare(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": f"{self.folder / 'bin'}:{self.path}", "CRYOEM_FSX": self.fsx, "CRYOEM_DLAMI_SCRATCH": self.dlami,
+            "CRYOEM_ROOT": str(self.folder / "root"), "CRYOEM_RETRY_SECONDS": "0",
         }  # fmt: skip
         return subprocess.run(
             ["bash", str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, timeout=20, check=False
@@ -191,8 +192,22 @@ def test_a_file_system_that_is_mounted_is_left_alone(node: Node) -> None:
 def test_a_file_system_that_cannot_be_mounted_makes_the_node_fail(node: Node) -> None:
     node.stub("mount", "echo 'mount.lustre: mount failed: No such device' >&2\nexit 19")
     done = node.prepare("0", "none", LUSTRE)
-    assert done.returncode == 19
+    assert done.returncode == 1
     assert "ready" not in done.stdout
+    assert sum("mount -t lustre" in call for call in node.calls()) == 6
+
+
+def test_a_file_system_that_answers_later_is_waited_for(node: Node) -> None:
+    node.stub("mount", 'n=$(grep -c "^mount -t" "$here/calls"); ((n > 2)) || exit 19; echo "$*" >>"$here/mounted"')
+    done = node.prepare("0", "none", LUSTRE)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be mounted yet (try 2 of 6)" in done.stderr
+
+
+def test_updates_do_not_restart_slurmd_on_pcs(node: Node) -> None:
+    assert node.prepare("0", "none", LUSTRE).returncode == 0
+    rule = node.folder / "root" / "etc" / "needrestart" / "conf.d" / "90-slurm.conf"
+    assert rule.read_text() == "$nrconf{override_rc}{qr(^slurmd)} = 0;\n"
 
 
 def test_one_local_disk_becomes_the_scratch(node: Node) -> None:

@@ -13,6 +13,9 @@ from shipped import Shipment
 OLD, NEW = "4.7.1", "5.0.7"
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def world(shipment: Shipment, slurm_bin: Path, fake: Any) -> Iterator[World]:
     """Version 4 with a project, and the wish for version 5."""

@@ -1,0 +1,308 @@
+"""The sections of `cryoem.yaml`: every property, its unit, its default and what is allowed.
+
+Units are in the names. Rules that belong to a construct are the construct's own; they run here too, so that a wrong value
+is reported with its line before anything is synthesised.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from cdk_cryoem import Capacity, HeadNode, Lane, Problem
+from cdk_cryoem.cryosparc import CRYOSPARC_VERSION, cryosparc_problems
+from cdk_cryoem.lane import SPOT_SUFFIX, lane_problems
+from cdk_cryoem.lustre_rules import file_system_problems
+from cdk_cryoem.microscope_ingest import ingest_problems
+from cdk_cryoem.monthly_budget import budget_problems
+from cdk_cryoem.parallel_cluster import (
+    OPERATING_SYSTEMS,
+    cluster_problems,
+)
+
+_SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
+POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
+# ParallelCluster's API takes no cluster of one letter.
+SystemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,19}$")]
+
+
+class Section(BaseModel):
+    """A part of the file: nothing unknown in it, nothing converted, nothing changed later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def report(problems: Iterable[Problem]) -> None:
+    """Raise all problems of one section at once; config_file.py takes them apart again."""
+    found = list(problems)
+    if found:
+        raise PydanticCustomError("problems", "{text}", {"text": "; ".join(map(str, found)), "problems": found})
+
+
+def at_its_field(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Problems that begin with their field's name, without it: pydantic puts it before them again."""
+    for problem in problems:
+        yield dataclasses.replace(problem, property=problem.property.partition(".")[2])
+
+
+class Share(Section):
+    """An NFS export of the microscope: every folder directly below `path` is a dataset."""
+
+    host: str = Field(description="Host name or address of the share")
+    path: str = Field(description="What it exports, for example /krios")
+
+
+class SmbShareConfig(Section):
+    """An SMB share of the microscope: every folder directly below `path` is a dataset."""
+
+    host: str = Field(description="Host name or address of the share")
+    path: str = Field(description="Share and folder with forward slashes, for example /krios")
+    user: str = Field(description="Who reads the share")
+    password_secret_arn: str = Field(
+        pattern=_SECRET_ARN,
+        description="Secrets Manager secret with the password as plain text; the whole ARN with its six last characters",
+    )
+    domain: str | None = Field(default=None, description="Windows domain of the user")
+
+
+class MicroscopeConfig(Section):
+    """One microscope and its way into the landing bucket."""
+
+    name: Name
+    nfs: Share | None = None
+    smb: SmbShareConfig | None = None
+    agent_arn: str | None = Field(default=None, description="A DataSync agent that was activated before")
+    activation_key: str | None = Field(default=None, description="The key a fresh agent shows, valid for 30 minutes")
+    schedule: str = Field(default="rate(1 hour)", description="rate(N hours) or cron(...)")
+    bandwidth_limit_mibps: int | None = Field(default=None, description="Most it takes of the line, in MiB/s")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems: list[Problem] = []
+        if (self.nfs is None) == (self.smb is None):
+            given = "both nfs and smb" if self.nfs else "neither nfs nor smb"
+            problems.append(Problem(property="nfs", value=given, allowed="either nfs or smb, with host and path"))
+        share = self.nfs or self.smb
+        renamed = {"schedule_expression": "schedule"}
+        for problem in ingest_problems(
+            host=share.host if share else "host",
+            path=share.path if share else "/",
+            agent_arn=self.agent_arn,
+            activation_key=self.activation_key,
+            schedule_expression=self.schedule,
+            bandwidth_limit_mibps=self.bandwidth_limit_mibps,
+        ):
+            prop = renamed.get(problem.property, problem.property)
+            if prop in ("host", "path"):
+                prop = f"{'nfs' if self.nfs else 'smb'}.{prop}"
+            problems.append(Problem(property=prop, value=problem.value, allowed=problem.allowed, fix=problem.fix))
+        report(problems)
+        return self
+
+
+class LandingConfig(Section):
+    """The landing bucket, and when a dataset counts as complete."""
+
+    quiet_minutes: int = Field(default=180, ge=1, le=10080, description="Nothing new for so long: it has landed")
+    sentinel: str | None = Field(
+        default=None, pattern=r"^[^/]+$", description="A file of this name in a dataset says that it is complete"
+    )
+    noncurrent_days: int = Field(
+        default=90, ge=1, description="How long a replaced version of a movie is kept, in days"
+    )
+
+
+class FileSystemConfig(Section):
+    """FSx for Lustre."""
+
+    capacity_gib: int = Field(default=2400, description="1200, 2400 or a multiple of 2400")
+    throughput_mibps_per_tib: int | None = Field(default=250, description="125, 250, 500 or 1000")
+    deployment_type: str = Field(default="PERSISTENT_2", description="PERSISTENT_2 or SCRATCH_2")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        report(
+            file_system_problems(
+                deployment_type=self.deployment_type,
+                capacity_gib=self.capacity_gib,
+                throughput_mibps_per_tib=self.throughput_mibps_per_tib,
+                metadata_iops=None,
+                lustre_version="2.15",
+            )
+        )
+        return self
+
+
+class LaneConfig(Section):
+    """One lane: a node shape, its Slurm partition, its cryoSPARC lane and its RELION queue."""
+
+    name: str = Field(description="Lower-case letters, digits and dashes, 25 characters at most")
+    instance_types: list[str] = Field(description="EC2 types of equal GPU and vCPU count, the expected one first")
+    gpus: int = Field(default=0, description="GPUs of each node; 0 for a CPU lane")
+    max_nodes: int = Field(default=4, description="The most nodes at once")
+    capacity: Literal["on-demand", "spot", "capacity-block"] = "on-demand"
+    capacity_reservation_id: str | None = Field(
+        default=None, description="On-Demand Capacity Reservation or Capacity Block that the nodes come out of"
+    )
+    spot_twin: bool = Field(default=False, description="A second lane NAME-spot, the same on spot capacity")
+    nodes_per_job: int = Field(
+        default=1, description="The most nodes one RELION job may spread over; they are placed close together"
+    )
+    particle_cache: bool = Field(default=True, description="Use the nodes' local NVMe as particle cache")
+    memory_multiplier: float = Field(default=2.0, description="Memory asked of Slurm = what the job declares x this")
+    time_limit_hours: float = Field(default=48.0, description="A job that runs longer is stopped")
+    hold_minutes: int = Field(default=0, description="How long an idle node is kept; 0: shut down at once")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = list(lane_problems(**self._values()))
+        if self.spot_twin and (self.capacity != "on-demand" or self.capacity_reservation_id):
+            problems.append(
+                Problem(property="spot_twin", value=True, allowed="for on-demand lanes without a reservation")
+            )
+        elif self.spot_twin:
+            problems += [
+                Problem(property="spot_twin", value=f"{self.name}{SPOT_SUFFIX}", allowed=p.allowed, fix=p.fix)
+                for p in lane_problems(**self._values() | {"name": f"{self.name}{SPOT_SUFFIX}"})
+                if p.property == "name"
+            ]
+        report(problems)
+        return self
+
+    def _values(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"spot_twin"}) | {"capacity": Capacity(self.capacity)}
+
+    def lanes(self) -> list[Lane]:
+        """The value objects that the constructs take: the lane, and its spot twin."""
+        lane = Lane(**self._values())
+        return [lane, lane.spot_twin()] if self.spot_twin else [lane]
+
+
+class HeadNodeConfig(Section):
+    """The small instance with Slurm, cryoSPARC and RELION."""
+
+    instance_type: str = Field(default="m7i.xlarge", description="4 vCPUs and 16 GiB or more")
+    operating_system: str = Field(default="ubuntu2204", description=", ".join(OPERATING_SYSTEMS))
+    root_volume_gib: int = Field(default=100, description="50 to 16384")
+    cryosparc_volume_gib: int = Field(default=200, description="Retained volume for cryoSPARC's database, 50 to 16384")
+    remote_desktop_from: str | None = Field(
+        default=None, description="Addresses (CIDR) that may open a DCV desktop on it; default: nobody. Not with pcs"
+    )
+    stop_after_minutes: int = Field(default=0, description="Stop it when idle for so long; 0: never, else 15 or more")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = [
+            Problem(property=p.property.removeprefix("head_node."), value=p.value, allowed=p.allowed, fix=p.fix)
+            for p in cluster_problems(
+                cluster_name="name",
+                stack_name="stack",
+                operating_system=self.operating_system,
+                head_node=self.head_node(),
+            )
+        ]
+        if self.stop_after_minutes and not 15 <= self.stop_after_minutes <= 10080:
+            problems.append(
+                Problem(property="stop_after_minutes", value=self.stop_after_minutes, allowed="0, or 15 to 10080")
+            )
+        report(problems)
+        return self
+
+    def head_node(self) -> HeadNode:
+        """The value object that the constructs take."""
+        return HeadNode(
+            instance_type=self.instance_type,
+            root_volume_gib=self.root_volume_gib,
+            cryosparc_volume_gib=self.cryosparc_volume_gib,
+            remote_desktop_from=self.remote_desktop_from,
+        )
+
+
+class CryosparcConfig(Section):
+    """cryoSPARC on the head node; without it the lanes are RELION's alone."""
+
+    license_secret_arn: str = Field(
+        pattern=_SECRET_ARN,
+        description="Secrets Manager secret with the licence id; the whole ARN with its six last characters",
+    )
+    version: str = Field(default=CRYOSPARC_VERSION, description="5.x.y, or 4.7.y")
+    license_tokens: int | None = Field(default=None, description="GPUs that the licence allows at once, for a warning")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        report(cryosparc_problems(version=self.version, license_tokens=self.license_tokens))
+        return self
+
+
+class PcsConfig(Section):
+    """What AWS Parallel Computing Service needs, with engine: pcs."""
+
+    ami_id: str = Field(
+        pattern=r"^ami-[0-9a-f]{8,17}$",
+        description="Image of head node and nodes: PCS agent, Slurm of that version, NVIDIA driver, Lustre client",
+    )
+    slurm_version: Literal["25.11"] = "25.11"
+    size: Literal["SMALL", "MEDIUM", "LARGE"] = Field(
+        default="SMALL", description="Up to 32, 512 or 2048 nodes; to change it means a new cluster"
+    )
+
+
+class NetworkConfig(Section):
+    """The network: a new one (in availability_zone, if given), or yours (vpc_id, subnet_id and availability_zone)."""
+
+    cidr: str = Field(default="10.20.0.0/16", pattern=r"^\d+\.\d+\.\d+\.\d+/(1[6-9]|2[0-4])$")
+    vpc_id: str | None = Field(default=None, pattern=r"^vpc-[0-9a-f]{8,17}$")
+    subnet_id: str | None = Field(
+        default=None, pattern=r"^subnet-[0-9a-f]{8,17}$", description="A private subnet with NAT"
+    )
+    availability_zone: str | None = Field(
+        default=None,
+        description="Where file system, head node and nodes are, for example us-east-1b; default: the first zone",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            IPv4Network(self.cidr, strict=False)
+        except ValueError:
+            report(
+                [Problem(property="cidr", value=self.cidr, allowed="four numbers up to 255 and a size of /16 to /24")]
+            )
+        given = {name: getattr(self, name) for name in ("vpc_id", "subnet_id", "availability_zone")}
+        if (self.vpc_id or self.subnet_id) and not all(given.values()):
+            missing = next(name for name, value in given.items() if not value)
+            report([Problem(property=missing, value=None, allowed="vpc_id, subnet_id and availability_zone together")])
+        return self
+
+
+class ProcessingConfig(Section):
+    """What starts by itself when a dataset has landed."""
+
+    recipes: str = Field(description="Folder of recipes (executables) beside this file, put on the head node")
+    on_landed: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Its name")
+
+
+class BudgetConfig(Section):
+    """A monthly budget that writes to people."""
+
+    monthly_usd: float = Field(description="Limit in USD, above 0")
+    emails: list[str] = Field(description="Who is told of the budget and of alarms, 1 to 10 addresses")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        report(
+            Problem(
+                property="monthly_usd" if p.property == "limit_usd" else p.property,
+                value=p.value,
+                allowed=p.allowed,
+                fix=p.fix,
+            )
+            for p in budget_problems(limit_usd=self.monthly_usd, emails=self.emails)
+        )
+        return self
