@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cdk_cryoem import Lane, default_lanes
+from cdk_cryoem import (
+    Lane,
+    Problem,
+    cryosparc,
+    default_lanes,
+    lane_manifest,
+    lustre_rules,
+    microscope_ingest,
+    monthly_budget,
+    parallel_cluster,
+    pcs_rules,
+    stages,
+)
+from cdk_cryoem import lane as lane_module
+from cdk_cryoem_stacks import config, config_file, config_sections
 from cdk_cryoem_stacks.config import Config
 from cdk_cryoem_stacks.config_file import ConfigError, Finding, load, schema
 
@@ -20,6 +39,7 @@ AGENT = "arn:aws:datasync:us-east-1:111122223333:agent/agent-0123456789abcdef0"
 KEY = "ABCDE-12345-FGHIJ-67890-KLMNO"
 LANE = "{name: NAME, instance_types: [g5.4xlarge], gpus: 1}"
 TWIN = f"{LANE[:-1]}, spot_twin: true}}"
+ON_PCS = "name: em\nengine: pcs\npcs: {ami_id: ami-0a1b2c3d, size: LARGE}\n"
 RESERVATION = "cr-0a1b2c3d4e5f60718"
 LICENSE = "arn:aws:secretsmanager:us-east-1:111122223333:secret:cryosparc-AbCdEf"
 
@@ -108,6 +128,31 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
                       'found duplicate key "name" with value "b" (original value: "em")', "YAML"),
     "no YAML": ("name: [a\nregion: b: c\n", 2, "cryoem.yaml", "expected ',' or ']', but got ':'", "YAML"),
     "a tab": ("name: em\n\tx: 1\n", 2, "cryoem.yaml", "found character '\\t' that cannot start any token", "YAML"),
+    "lane without types": (lane(instance_types="[]"), 4, "lanes[0].instance_types", [], "at least one EC2 instance type"),
+    "type named twice": (lane(instance_types="[g5.4xlarge, g5.4xlarge]"), 4, "lanes[0].instance_types", "g5.4xlarge",
+                         "every type once"),
+    "lane called default": (lane(name="default"), 3, "lanes[0].name", "default", "another name"),
+    "deployment type": ("name: em\nfile_system:\n  deployment_type: PERSISTENT_1\n  throughput_mibps_per_tib: null\n", 3,
+                        "file_system.deployment_type", "PERSISTENT_1", "PERSISTENT_2 or SCRATCH_2"),
+    "no throughput": ("name: em\nfile_system: {throughput_mibps_per_tib: null}\n", 2,
+                      "file_system.throughput_mibps_per_tib", None, "PERSISTENT_2 cannot be created without it"),
+    "throughput of scratch": ("name: em\nfile_system: {deployment_type: SCRATCH_2}\n", 2,
+                              "file_system.throughput_mibps_per_tib", 250, "nothing with SCRATCH_2"),
+    "path of a share": (microscope("nfs: {host: h, path: k}", f"agent_arn: {AGENT}"), 4, "microscopes[0].nfs.path", "k",
+                        "an absolute path"),
+    "no agent's ARN": (microscope("nfs: {host: h, path: /k}", "agent_arn: agent-1"), 5, "microscopes[0].agent_arn", "agent-1",
+                       "17 hex digits"),
+    "no key of an agent": (microscope("nfs: {host: h, path: /k}", "activation_key: abc"), 5,
+                           "microscopes[0].activation_key", "abc", "five groups of five"),
+    "no bandwidth": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "bandwidth_limit_mibps: 0"), 6,
+                     "microscopes[0].bandwidth_limit_mibps", 0, "1 or more"),
+    "short lane name with pcs": (f"{ON_PCS}lanes:\n  - {LANE.replace('NAME', 'ab')}\n", 5, "lanes[0].name", "ab",
+                                 "3 to 25 characters with PCS"),
+    "many lanes with pcs": (
+        ON_PCS + "lanes:\n" + "".join(f"  - {LANE.replace('NAME', f'lane-{n}')[:-1]}, max_nodes: 1}}\n" for n in range(11)), 4,
+        "lanes", "11 lanes", "10 at most with PCS"),
+    "root volume with pcs": (f"{ON_PCS}head_node:\n  root_volume_gib: 50\n", 5, "head_node.root_volume_gib", 50,
+                             "or more with PCS"),
     "name of one letter": ("name: a\n", 1, "name", "a", "{1,19}"),
     "reservation": (lane(capacity_reservation_id="cr-1"), 6, "lanes[0].capacity_reservation_id", "cr-1",
                     "cr- and 17 hexadecimals"),
@@ -197,12 +242,66 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
 }  # fmt: skip
 
 
+TOO_MANY_LANES = "name: em\nlanes:\n" + "".join(f"  - {LANE.replace('NAME', f'lane-{n}')}\n" for n in range(40))
+
+
 @pytest.mark.parametrize("wrong", ONE_FINDING)
 def test_one_mistake_is_one_finding(wrong: str, tmp_path: Path) -> None:
     text, line, prop, value, allowed = ONE_FINDING[wrong]
     (finding,) = findings(tmp_path, text)
     assert (finding.line, finding.problem.property, finding.problem.value) == (line, prop, value)
     assert allowed in f"{finding.problem.allowed}. {finding.problem.fix}"
+
+
+# Rules that no file can break, because it cannot say such a thing; the constructs' own tests break them.
+UNREACHABLE = {
+    "cdk_cryoem.lane: 'spot_twin'": "a lane's own method; LaneConfig has its rule, at its line",
+    "cdk_cryoem.lane: 'lanes'": "no lanes: the list has at least one; two of one name: reported where they are",
+    "cdk_cryoem.lustre_rules: 'lustre_version'": "the stacks choose it",
+    "cdk_cryoem.lustre_rules: 'metadata_iops'": "the stacks leave it to FSx",
+    "cdk_cryoem.lustre_rules: 'path'": "the stacks' associations are always the same two, here and in what follows",
+    "cdk_cryoem.lustre_rules: 'data_repository_path'": "",
+    "cdk_cryoem.lustre_rules: 'export_events'": "",
+    "cdk_cryoem.lustre_rules: 'import_events'": "",
+    "cdk_cryoem.lustre_rules: 'associations'": "",
+    "cdk_cryoem.lustre_rules: prop": "",
+    "cdk_cryoem.parallel_cluster: 'cluster_name'": "the name of a system is shorter, and no stack has it",
+    "cdk_cryoem.pcs_rules: 'slurm_version'": "the file's type allows no other",
+    "cdk_cryoem.pcs_rules: 'ami_id'": "the file's pattern allows no other",
+    "cdk_cryoem.pcs_rules: 'size'": "of its two rules the one for a size that there is not: the file's type allows no other",
+    "cdk_cryoem.pcs_rules: 'file_system.mount_source'": "the storage stack gives it",
+}
+
+
+def rules(module: ModuleType) -> Iterator[tuple[range, str]]:
+    """Lines and property of every Problem that a module makes."""
+    for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Problem":
+            prop = next(keyword.value for keyword in node.keywords if keyword.arg == "property")
+            yield range(node.lineno, (node.end_lineno or 0) + 1), ast.unparse(prop)
+
+
+def test_every_rule_has_a_wrong_value_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = (config, config_file, config_sections, cryosparc, lane_module, lane_manifest, lustre_rules, microscope_ingest,
+               monthly_budget, parallel_cluster, pcs_rules, stages)  # fmt: skip
+    broken: set[tuple[str, int]] = set()
+
+    def noting(**values: Any) -> Problem:
+        caller = sys._getframe(1)
+        broken.add((caller.f_globals["__name__"], caller.f_lineno))
+        return Problem(**values)
+
+    for module in modules:
+        monkeypatch.setattr(module, "Problem", noting)
+    for text, *_ in (*ONE_FINDING.values(), (TOO_MANY_LANES,)):
+        findings(tmp_path, text)
+    kept = {
+        f"{module.__name__}: {prop}"
+        for module in modules
+        for lines, prop in rules(module)
+        if not any((module.__name__, line) in broken for line in lines)
+    }
+    assert kept == set(UNREACHABLE)
 
 
 def test_mixed_gpu_counts_are_one_finding_for_each_thing_to_decide(tmp_path: Path) -> None:
@@ -300,8 +399,7 @@ def test_rules_of_single_properties_are_reported_beside_those_of_sections(tmp_pa
 
 
 def test_more_lanes_than_a_manifest_holds_are_a_finding_and_no_failed_synthesis(tmp_path: Path) -> None:
-    lanes = "".join(f"  - {LANE.replace('NAME', f'lane-{number}')}\n" for number in range(40))
-    (finding,) = findings(tmp_path, f"name: em\nlanes:\n{lanes}")
+    (finding,) = findings(tmp_path, TOO_MANY_LANES)
     assert (finding.line, finding.problem.property) == (2, "lanes")
     assert re.fullmatch(r"\d{4} bytes", str(finding.problem.value))
     assert finding.problem.allowed == "8192 bytes of manifest"
