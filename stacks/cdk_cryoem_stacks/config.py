@@ -67,7 +67,9 @@ class Config(Section):
     processing: ProcessingConfig | None = None
     budget: BudgetConfig | None = None
     permissions_boundary_arn: str | None = Field(
-        default=None, pattern=POLICY_ARN, description="Managed policy set as boundary on every role"
+        default=None,
+        pattern=POLICY_ARN,
+        description="Managed policy set as boundary on every role, but those of ParallelCluster's own provider",
     )
     log_retention_days: int = Field(default=180, description="How long the cluster's logs are kept, in days")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags on everything, for your cost reports")

@@ -234,10 +234,10 @@ def _on_pcs(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def whole_systems() -> st.SearchStrategy[Config]:
-    """Systems with every section, on either engine."""
+def whole_systems(engine: str) -> st.SearchStrategy[Config]:
+    """Systems with every section; on PCS those that it takes, the others stay on ParallelCluster."""
     whole = st.tuples(documents(), _beside_the_cluster()).map(lambda pair: pair[0] | pair[1])
-    return st.one_of(whole, whole.map(_on_pcs)).map(Config.model_validate)
+    return (whole.map(_on_pcs) if engine == "pcs" else whole).map(Config.model_validate)
 
 
 def systems() -> st.SearchStrategy[Config]:
