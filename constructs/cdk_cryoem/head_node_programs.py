@@ -15,10 +15,8 @@ from constructs import Construct
 
 from ._assets import NOT_SHIPPED, head_node_root
 from .cryosparc import Cryosparc
+from .landing_zone import BACKUPS_PREFIX
 from .lane_manifest import LaneManifest
-
-BACKUPS_PREFIX = "backups/"
-"""Where in the results bucket the head node puts cryoSPARC's database."""
 
 
 class HeadNodePrograms(Construct):

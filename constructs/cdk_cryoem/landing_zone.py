@@ -12,6 +12,8 @@ from constructs import Construct
 
 from .problems import Problem, known, require
 
+BACKUPS_PREFIX = "backups/"
+"""Where in the results bucket the head node puts cryoSPARC's database."""
 DATASETS_PREFIX = "datasets/"
 """Every dataset is one prefix below this one."""
 
@@ -165,7 +167,7 @@ class LandingZone(Construct):
                     ],
                 ),
                 # A nightly database of 100 GB would be 3 TB a month.
-                *([] if movies else [s3.LifecycleRule(id="backups", prefix="backups/", expiration=_BACKUPS_KEPT)]),
+                *([] if movies else [s3.LifecycleRule(id="backups", prefix=BACKUPS_PREFIX, expiration=_BACKUPS_KEPT)]),
             ],
         )
         if movies:

@@ -6,8 +6,7 @@ from aws_cdk import Acknowledgment, Stack, Validations
 from constructs import IConstruct
 
 from cdk_cryoem import Pcs
-from cdk_cryoem.head_node_programs import BACKUPS_PREFIX
-from cdk_cryoem.landing_zone import DATASETS_PREFIX
+from cdk_cryoem.landing_zone import BACKUPS_PREFIX, DATASETS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
 from .system import Stacks

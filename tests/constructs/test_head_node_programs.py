@@ -18,7 +18,7 @@ from aws_cdk.assertions import Match, Template
 from cluster_inputs import LICENSE
 
 from cdk_cryoem import Cryosparc, HeadNodePrograms, LaneManifest, default_lanes
-from cdk_cryoem.head_node_programs import BACKUPS_PREFIX
+from cdk_cryoem.landing_zone import BACKUPS_PREFIX
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/0b4c5f3e-1111-2222-3333-444455556666"
 SECRET = "['secretsmanager:GetSecretValue', 'secretsmanager:DescribeSecret']"
