@@ -42,6 +42,10 @@ class Engine(Protocol):
         """Another one whenever a deployment makes another instance the head node."""
 
     @property
+    def instance_tag(self) -> tuple[str, str]:
+        """A tag (key, value) that every EC2 instance of the cluster carries, the head node too."""
+
+    @property
     def event_bus(self) -> events.IEventBus:
         """Where job events (source cryoem.slurm) arrive."""
 

@@ -103,7 +103,7 @@ class HookFunction(Construct):
         ).create_alarm(
             self,
             "DeadLetterAlarm",
-            alarm_description=f"A message of the {id} hook could not be worked off; see its log group, then redrive the queue",
+            alarm_description=f"A message of the {id} hook could not be worked off; see its log group. Sweeps send it back",
             threshold=1,
             evaluation_periods=1,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
@@ -121,6 +121,12 @@ class HookFunction(Construct):
             event_pattern=pattern,
             targets=[targets.SqsQueue(self.queue, dead_letter_queue=self.dead_letter_queue)],
         )
+
+    def grant_redrive(self, grantee: iam.IGrantable) -> None:
+        """Let grantee send dead letters back to the queue."""
+        assert self.queue is not None, "a hook without a queue has nothing to redrive to"
+        self.dead_letter_queue.grant_consume_messages(grantee)
+        self.queue.grant_send_messages(grantee)
 
     def allow(self, *, actions: Sequence[str], resources: Sequence[str]) -> None:
         """Add a statement to the function's role."""

@@ -9,6 +9,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as cloudwatch_actions
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_scheduler as scheduler
@@ -25,6 +26,8 @@ from .ssm_documents import HeadNodeDocuments
 PLATFORM_EVENT_SOURCE = "cryoem.platform"
 """EventBridge source of what the hooks themselves say."""
 DATASET_LANDED = "Dataset Landed"
+TROUBLE = ("Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone")
+"""Events that the alarm topic is told of."""
 
 
 class LaneHooks(Construct):
@@ -37,6 +40,8 @@ class LaneHooks(Construct):
     sentinel: a file of this name in a dataset says that it is complete. Default none.
     recipe: processing recipe started on a dataset that has landed. Default none.
     stop_head_node_after_minutes: the head node stops when nothing ran or arrived for so long. Default 0: never.
+    live_idle_minutes: a cryoSPARC Live session that got no exposure for so long is paused. Default 60.
+    file_system_id: of the file system in use; others of the same system cost money for nothing. Default: not looked for.
     alarm_topic: told of what a person must look at. Default: a new one.
     sweep_every: default 5 minutes. batching_window: of the dataset hook, default 20 seconds.
 
@@ -56,6 +61,8 @@ class LaneHooks(Construct):
         sentinel: str | None = None,
         recipe: str | None = None,
         stop_head_node_after_minutes: int = 0,
+        live_idle_minutes: int = 60,
+        file_system_id: str | None = None,
         alarm_topic: sns.ITopic | None = None,
         sweep_every: Duration | None = None,
         batching_window: Duration | None = None,
@@ -74,6 +81,7 @@ class LaneHooks(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
+            time_to_live_attribute="expires_at",
             removal_policy=RemovalPolicy.RETAIN,
         )
         environment = {
@@ -90,10 +98,18 @@ class LaneHooks(Construct):
             "POWER_DOWN_DOCUMENT": self.documents.power_down.ref,
             "REGISTER_LANES_DOCUMENT": self.documents.register_lanes.ref,
             "START_PROCESSING_DOCUMENT": self.documents.start_processing.ref,
+            "STOP_HEAD_NODE_DOCUMENT": self.documents.stop_head_node.ref,
+            "LIVE_SESSIONS_DOCUMENT": self.documents.live_sessions.ref,
             "QUIET_MINUTES": str(quiet_minutes),
             "SENTINEL": sentinel or "",
             "RECIPE": recipe or "",
             "STOP_HEAD_NODE_AFTER_MINUTES": str(stop_head_node_after_minutes),
+            "WAITING": "",
+            "AWAKE": "",
+            "INSTANCE_TAG": "=".join(engine.instance_tag),
+            "FILE_SYSTEM": file_system_id or "",
+            "LIVE_IDLE_MINUTES": str(live_idle_minutes),
+            "QUEUES": "[]",
         }
 
         def hook(name: str, handler: str, *, window: Duration | None = None, with_queue: bool = True) -> HookFunction:
@@ -113,6 +129,8 @@ class LaneHooks(Construct):
         self.lane_hook: HookFunction = hook("Lane", "lane_hook")
         self.node_hook: HookFunction = hook("Node", "node_hook")
         self.sweeper: HookFunction = hook("Sweeper", "sweeper", with_queue=False)
+        self._let_sweeper_redrive()
+        self.trouble_rule: events.Rule = self._tell_of_trouble()
         self._permit(landing_bucket, ingest_task_arns)
         self._listen(landing_bucket, ingest_task_arns)
         self.failed_nodes_alarm: cloudwatch.Alarm = self._engine_alarm(
@@ -154,6 +172,40 @@ class LaneHooks(Construct):
         alarm.add_alarm_action(cloudwatch_actions.SnsAction(self.alarm_topic))
         return alarm
 
+    def _let_sweeper_redrive(self) -> None:
+        hooks = {"dataset": self.dataset_hook, "lane": self.lane_hook, "node": self.node_hook}
+        queues = []
+        for name, hook in hooks.items():
+            hook.grant_redrive(self.sweeper.role)
+            assert hook.queue is not None
+            queues.append({"name": name, "queue": hook.queue.queue_url, "dead": hook.dead_letter_queue.queue_url})
+        self.sweeper.function.add_environment("QUEUES", Stack.of(self).to_json_string(queues))
+
+    def _tell_of_trouble(self) -> events.Rule:
+        """What a person must look at, and no alarm of CloudWatch sees."""
+        return events.Rule(
+            self,
+            "Trouble",
+            event_bus=self._engine.event_bus,
+            event_pattern=events.EventPattern(
+                source=[PLATFORM_EVENT_SOURCE],
+                detail_type=list(TROUBLE),
+                detail={"cluster": [self._engine.cluster_name]},
+            ),
+            targets=[
+                targets.SnsTopic(
+                    self.alarm_topic,
+                    message=events.RuleTargetInput.from_object(
+                        {
+                            "what": events.EventField.from_path("$.detail-type"),
+                            "detail": events.EventField.from_path("$.detail"),
+                        }
+                    ),
+                    dead_letter_queue=self.sweeper.dead_letter_queue,
+                )
+            ],
+        )
+
     def _alarm_topic(self) -> sns.Topic:
         topic = sns.Topic(self, "AlarmTopic", enforce_ssl=True)
         # A topic with a policy of its own has lost the default one, which lets CloudWatch publish.
@@ -169,16 +221,22 @@ class LaneHooks(Construct):
         nodes = [self.node_hook, self.sweeper]
         for each in (self.dataset_hook, self.lane_hook, self.node_hook, self.sweeper):
             each.allow(
-                actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"],
+                actions=[
+                    "dynamodb:GetItem",
+                    "dynamodb:PutItem",
+                    "dynamodb:UpdateItem",
+                    "dynamodb:DeleteItem",
+                    "dynamodb:Query",
+                ],
                 resources=[self.records.table_arn],
             )
+            each.allow(actions=["events:PutEvents"], resources=[engine.event_bus.event_bus_arn])
             # DescribeInstances knows no resources (AWS service authorization reference, Amazon EC2).
             each.allow(actions=["ec2:DescribeInstances"], resources=["*"])
         for each in data:
             # On the bucket alone: names and sizes are all that these hooks need of a movie.
             each.allow(actions=["s3:ListBucket"], resources=[landing_bucket.bucket_arn])
             each.allow(actions=["ec2:StartInstances"], resources=[head_node_arn])
-            each.allow(actions=["events:PutEvents"], resources=[engine.event_bus.event_bus_arn])
         if ingest_task_arns:
             self.dataset_hook.allow(
                 actions=["datasync:DescribeTaskExecution"], resources=[f"{arn}/execution/*" for arn in ingest_task_arns]
@@ -189,7 +247,13 @@ class LaneHooks(Construct):
             documents.grant_send(each.role, documents.register_lanes, documents.start_processing, instance_id=head_node)
         for each in nodes:
             documents.grant_send(each.role, documents.slurm_status, documents.power_down, instance_id=head_node)
-        self.sweeper.allow(actions=["ec2:StopInstances"], resources=[head_node_arn])
+        assert self.node_hook.queue is not None
+        self.node_hook.queue.grant_send_messages(self.node_hook.role)
+        documents.grant_send(
+            self.sweeper.role, documents.stop_head_node, documents.live_sessions, instance_id=head_node
+        )
+        # DescribeFileSystems is asked for all of the account's, to find those that nothing uses any longer.
+        self.sweeper.allow(actions=["fsx:DescribeFileSystems"], resources=["*"])
 
     def _listen(self, landing_bucket: s3.IBucket, ingest_task_arns: Sequence[str]) -> None:
         engine = self._engine

@@ -200,6 +200,11 @@ class ParallelCluster(Construct):
         """The head node's EC2 instance."""
         return self.cluster.get_att_string("headNode.instanceId")
 
+    @property
+    def instance_tag(self) -> tuple[str, str]:
+        """ParallelCluster's own."""
+        return "parallelcluster:cluster-name", self.cluster_name
+
     def metric_failed_nodes(self) -> cloudwatch.IMetric:
         """Nodes that did not come up, in five minutes: they did not boot, or their script failed.
 

@@ -224,6 +224,11 @@ class Pcs(Construct):
         """The head node's EC2 instance."""
         return self.head_node.instance.ref
 
+    @property
+    def instance_tag(self) -> tuple[str, str]:
+        """Of the launch templates, and of the head node."""
+        return CLUSTER_TAG, self.cluster_name
+
     def metric_failed_nodes(self) -> cloudwatch.IMetric:
         """Nodes that were wanted and did not come up, in five minutes."""
         return self.logs.metric_failed_nodes()

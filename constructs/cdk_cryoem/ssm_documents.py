@@ -17,6 +17,8 @@ _BIN = '"${CRYOEM_HOME:-/opt/cryoem}/bin/"'
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """Datasets and recipes that may be named in a command."""
 _NODES_PATTERN = "^[A-Za-z0-9-]+=[A-Za-z0-9:_.-]+(,[A-Za-z0-9-]+=[A-Za-z0-9:_.-]+){0,99}$"
+_SECONDS_PATTERN = "^[0-9]{1,12}$"
+_SESSION_PATTERN = "^(none|P[0-9]{1,9}S[0-9]{1,9})$"
 _FENCE_PATTERN = "^[0-9a-f]{64}$"
 
 
@@ -32,7 +34,8 @@ class _Parameter:
 
 
 class HeadNodeDocuments(Construct):
-    """The verbs of the head node: slurm-status, power-down, register-lanes, start-processing, backup-database.
+    """The verbs of the head node: slurm-status, power-down, register-lanes, start-processing, live-sessions, backup-database,
+    stop-head-node.
 
     Each runs one script of the head node's own, which looks at the truth before it acts and prints one JSON document.
     The names are generated. Costs nothing.
@@ -71,6 +74,26 @@ class HeadNodeDocuments(Construct):
             },
         )
 
+        self.stop_head_node: ssm.CfnDocument = self._document(
+            "StopHeadNode",
+            "Power the head node off, unless somebody would miss it; back up cryoSPARC's database first",
+            "stop-head-node --used-until '{{ UsedUntil }}' --launched-at '{{ LaunchedAt }}'",
+            {
+                "UsedUntil": _Parameter(description="When it was last used, epoch seconds", pattern=_SECONDS_PATTERN),
+                "LaunchedAt": _Parameter(description="The boot that was decided on", pattern=_SECONDS_PATTERN),
+            },
+        )
+        self.live_sessions: ssm.CfnDocument = self._document(
+            "LiveSessions",
+            "Show cryoSPARC Live sessions that hold GPUs and get no exposures, or pause one",
+            "live-sessions '{{ Mode }}' --idle-minutes '{{ IdleMinutes }}' --session '{{ Session }}' --seen '{{ Seen }}'",
+            {
+                "Mode": _Parameter(description="show or pause", pattern="^(show|pause)$", default="show"),
+                "IdleMinutes": _Parameter(description="Without an exposure for so long", pattern="^[0-9]{1,5}$"),
+                "Session": _Parameter(description="Project and session", pattern=_SESSION_PATTERN, default="none"),
+                "Seen": _Parameter(description="Idle since, when decided", pattern=_SECONDS_PATTERN, default="0"),
+            },
+        )
         self.backup_database: ssm.CfnDocument = self._document(
             "BackupDatabase",
             "Back up cryoSPARC's database now, and copy it to the results bucket",

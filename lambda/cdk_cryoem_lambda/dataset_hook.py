@@ -1,4 +1,4 @@
-"""Objects were created, or a transfer ended: look at the datasets concerned."""
+"""Objects were created, or a transfer ended: look at the datasets concerned, and wake the head node for them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-
-from .converge import World, announce_landed, arriving, converge_datasets, world
 from .datasets import dataset_of
 from .hints import Event, work_off
+from .reconcile import datasets, head_node
+from .world import World, world
 
 
 @dataclass(frozen=True)
 class Hint:
-    """A dataset something was added to, or a transfer that ended."""
+    """A dataset and the file that was added to it, or a transfer that ended."""
 
     dataset: str | None = None
+    file: str = ""
     execution: str | None = None
 
 
@@ -30,22 +30,25 @@ def parse(event: Event) -> Hint:
     """An S3 or a DataSync event."""
     if event["source"] == "aws.datasync":
         return Hint(execution=next(arn for arn in event["resources"] if "/execution/" in arn))
-    return Hint(dataset=dataset_of(event["detail"]["object"]["key"]))
+    key = str(event["detail"]["object"]["key"])
+    return Hint(dataset=dataset_of(key), file=key.rpartition("/")[2])
 
 
 def act(hints: Sequence[Hint]) -> None:
-    """Converge the datasets these hints speak of; all that are arriving when a transfer has ended."""
+    """The datasets these hints speak of; all that are arriving when a transfer has ended."""
     w = world()
     executions = sorted({hint.execution for hint in hints if hint.execution})
     for execution in executions:
         _note_transfer(w, execution)
-    names = {hint.dataset for hint in hints if hint.dataset}
-    converge_datasets(w, names.union(arriving(w) if executions else ()))
-    announce_landed(w)
+    names = datasets.of_hints(w, [(hint.dataset, hint.file) for hint in hints if hint.dataset])
+    datasets.reconcile(w, [*names, *(datasets.arriving(w) if executions else ())])
+    w.outbox.flush()
+    head_node.reconcile(w)
+    w.outbox.flush()
 
 
 def _note_transfer(w: World, execution: str) -> None:
-    found = boto3.client("datasync").describe_task_execution(TaskExecutionArn=execution)
+    found = w.datasync.describe_task_execution(TaskExecutionArn=execution)
     w.records.note_transfer(
         execution.partition("/execution/")[0],
         began=found["StartTime"].timestamp(),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 DATASETS_PREFIX = "datasets/"
 _MOVIE = re.compile(r"\.(mrc|mrcs|tif|tiff|eer)$", re.IGNORECASE)
 _KEY = re.compile(rf"{DATASETS_PREFIX}([^/]+)/.+", re.DOTALL)
 
-State = Literal["arriving", "landed"]
+State = Literal["arriving", "landed", "gone"]
+_PAGE = 1000  # ListObjectsV2 returns at most so many
+_ARRIVING_SECONDS_PER_PAGE, _LANDED_SECONDS_PER_PAGE = 3, 36
+_LATE_OBJECTS_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a dataset is now, and why; `grown` says that it has more than was written down."""
+    """What a dataset is now, and why; `landed_before` when that was known."""
 
     state: State
     reason: str
-    grown: bool
+    landed_before: bool = False
 
 
 def dataset_of(key: str) -> str | None:
@@ -60,25 +63,53 @@ def look(objects: Iterable[tuple[str, int, float]], *, sentinel: str) -> Seen | 
 def judge(
     seen: Seen,
     *,
-    known_objects: int,
     known_state: State | None,
     now: float,
     quiet_minutes: int,
     empty_transfers: Sequence[float | None],
+    operator: str | None = None,
 ) -> Verdict:
     """Whether a dataset has landed.
 
     empty_transfers: for each microscope, when its latest transfer began if that found nothing new, else None. A dataset
     is complete when every microscope has looked again after its last object came, and had nothing more. What has
-    landed stays landed.
+    landed stays landed. operator: what a person said it is (landed, arriving), which goes before everything else.
     """
-    grown = seen.objects > known_objects
     if known_state == "landed":
-        return Verdict(state="landed", reason="landed before", grown=grown)
+        return Verdict(state="landed", reason="landed before", landed_before=True)
+    if operator == "landed":
+        return Verdict(state="landed", reason="an operator said so")
+    if operator == "arriving":
+        return Verdict(state="arriving", reason="an operator holds it open")
     if seen.sentinel:
-        return Verdict(state="landed", reason="sentinel", grown=grown)
+        return Verdict(state="landed", reason="sentinel")
     if empty_transfers and all(began is not None and began > seen.last_at for began in empty_transfers):
-        return Verdict(state="landed", reason="nothing left to transfer", grown=grown)
+        return Verdict(state="landed", reason="nothing left to transfer")
     if now - seen.last_at >= quiet_minutes * 60:
-        return Verdict(state="landed", reason=f"quiet for {quiet_minutes} minutes", grown=grown)
-    return Verdict(state="arriving", reason="still arriving", grown=grown)
+        return Verdict(state="landed", reason=f"quiet for {quiet_minutes} minutes")
+    return Verdict(state="arriving", reason="still arriving")
+
+
+def look_again_on_hint(known: Mapping[str, Any], *, now: float, sentinel: bool) -> bool:
+    """Whether a hint is worth a listing. Of a large dataset that arrives, it is not at each of its objects: the sweep
+    looks anyway. At most one listing in three seconds for each thousand objects, so that a day of arriving costs at most
+    0.15 USD (S3's LIST at 0.005 USD per 1,000, us-east-1, November 2026).
+    """
+    if sentinel or known.get("state") != "arriving":
+        return True
+    return now - float(known["looked_at"]) >= _pages(known) * _ARRIVING_SECONDS_PER_PAGE - _ARRIVING_SECONDS_PER_PAGE
+
+
+def look_again_on_sweep(known: Mapping[str, Any], *, now: float) -> bool:
+    """Whether a sweep looks at a dataset: until it has landed each time, for a day after that now and then.
+
+    An object that came late and whose event was lost is counted then; later, only events count.
+    """
+    if known.get("state") != "landed":
+        return True
+    landed_for, looked = now - float(known["landed_at"]), now - float(known["looked_at"])
+    return landed_for < _LATE_OBJECTS_SECONDS and looked >= (_pages(known) - 1) * _LANDED_SECONDS_PER_PAGE
+
+
+def _pages(known: Mapping[str, Any]) -> int:
+    return int(known["objects"]) // _PAGE + 1

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ssm import SSMClient
+
+# Of a command invocation (SSM API reference, GetCommandInvocation).
+_UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
 
 
 class CommandFailed(Exception):
@@ -43,21 +47,11 @@ class HeadNode:
         """Whether it can be asked anything."""
         return self.look()[0] == "running"
 
-    def wake(self) -> bool:
-        """Start it if it is stopped; True when it was. Errors: CommandFailed while it stops, which takes a minute."""
-        state, _ = self.look()
-        if state == "stopping":
-            raise CommandFailed(f"{self.instance_id} is stopping; it can be started once it has stopped")
-        if state != "stopped":
-            return False
+    def start(self) -> None:
+        """Start it."""
         self._ec2.start_instances(InstanceIds=[self.instance_id])
-        return True
 
-    def sleep(self) -> None:
-        """Stop it."""
-        self._ec2.stop_instances(InstanceIds=[self.instance_id])
-
-    def run(self, document: str, parameters: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def run(self, document: str, parameters: Mapping[str, str] | None = None, *, seconds: float = 90) -> dict[str, Any]:
         """Run one of its documents and return what it printed. Errors: CommandFailed with its own words."""
         sent = self._ssm.send_command(
             DocumentName=document,
@@ -66,18 +60,29 @@ class HeadNode:
             TimeoutSeconds=60,
             Parameters={name: [value] for name, value in (parameters or {}).items()},
         )
-        command = sent["Command"]["CommandId"]
-        try:
-            self._ssm.get_waiter("command_executed").wait(
-                CommandId=command, InstanceId=self.instance_id, WaiterConfig={"Delay": 1, "MaxAttempts": 90}
-            )
-        except WaiterError as error:
-            last = error.last_response
-            words = str(last.get("StandardErrorContent", "")).strip() or str(error)
-            raise CommandFailed(f"{document}: {last.get('Status', 'no answer')}: {words[-800:]}") from error
-        answer = self._ssm.get_command_invocation(CommandId=command, InstanceId=self.instance_id)
+        answer = self._answer(sent["Command"]["CommandId"], seconds)
+        if answer["Status"] != "Success":
+            words = str(answer.get("StandardErrorContent", "")).strip()
+            raise CommandFailed(f"{document}: {answer['Status']}: {words[-800:]}")
         try:
             printed: dict[str, Any] = json.loads(answer["StandardOutputContent"])
         except ValueError as error:
             raise CommandFailed(f"{document} printed no JSON: {answer['StandardOutputContent'][:200]!r}") from error
         return printed
+
+    def _answer(self, command: str, seconds: float) -> Mapping[str, Any]:
+        """What became of a command. The agent needs a moment; a person who waits for a node counts each second."""
+        began, pause = time.monotonic(), 0.1
+        answer: Mapping[str, Any] = {"Status": "Pending"}
+        while time.monotonic() - began < seconds:
+            try:
+                answer = self._ssm.get_command_invocation(CommandId=command, InstanceId=self.instance_id)
+            except ClientError as error:
+                # For a moment after it was sent.
+                if error.response["Error"]["Code"] != "InvocationDoesNotExist":
+                    raise
+            if answer["Status"] not in _UNDER_WAY:
+                return answer
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+        return {**answer, "Status": f"no end after {seconds:.0f} seconds ({answer['Status']})"}

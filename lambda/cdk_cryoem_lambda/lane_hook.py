@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .converge import converge_lanes, converge_processing, world
 from .hints import Event, work_off
+from .reconcile import lanes, processing
+from .world import world
 
 
 def handler(batch: Mapping[str, Any], context: object) -> dict[str, Any]:
@@ -20,7 +21,8 @@ def parse(event: Event) -> str:
 
 
 def act(hints: Sequence[str]) -> None:
-    """Converge lanes, then processing, whatever the events said."""
+    """Lanes, then processing, whatever the events said."""
     w = world()
-    converge_lanes(w)
-    converge_processing(w)
+    lanes.reconcile(w)
+    processing.reconcile(w)
+    w.outbox.flush()

@@ -1,4 +1,4 @@
-"""Decisions about nodes and the head node: what to power down, from what Slurm says."""
+"""Decisions about nodes: what to power down, and which are in trouble, from what Slurm says."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .holding import Waiting, hold_seconds
 from .jobs import Lane
+
+BLOCKED_SECONDS = 600
+"""How long a node is kept for a job that waits for another job, a licence or a time, which may take hours."""
+DOWN_SECONDS = 600
+"""How long a node that is down is left to Slurm and the engine: ParallelCluster replaces one within a minute or two
+(clustermgtd's loop), so this is for those that nobody replaced."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node that is powered up. `epoch` changes with every boot and every job: a decision holds for one epoch."""
+    """A node that is paid for and has no job. `epoch` changes with every boot and every job: a decision holds for one.
+
+    state: idle; booting (for nobody); down (does not answer).
+    """
 
     name: str
     lane: str
@@ -22,60 +32,92 @@ class Node:
 
 @dataclass(frozen=True)
 class Status:
-    """What the head node says of Slurm. Times in epoch seconds."""
+    """What the head node says of Slurm and of itself. Times in epoch seconds.
+
+    pending: jobs by lane that could start if there were a node. blocked: those that wait for something else.
+    """
 
     now: float
     pending: Mapping[str, int]
+    blocked: Mapping[str, int]
     running: Mapping[str, int]
     nodes: tuple[Node, ...]
     powered_up: int
+    addresses: tuple[str, ...]
     logins: int
     recipes: int
+    spool: int
+    backup: Mapping[str, Any]
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Status:
-        """From what slurm-status prints."""
+        """From what slurm-status prints; what a head node with older programs does not print is none."""
+
+        def counts(name: str) -> dict[str, int]:
+            return {str(lane): int(n) for lane, n in document.get(name, {}).items()}
+
         return cls(
             now=float(document["now"]),
-            pending={str(lane): int(n) for lane, n in document["pending"].items()},
-            running={str(lane): int(n) for lane, n in document["running"].items()},
+            pending=counts("pending"),
+            blocked=counts("blocked"),
+            running=counts("running"),
             nodes=tuple(Node(**node) for node in document["nodes"]),
             powered_up=int(document["powered_up"]),
+            addresses=tuple(map(str, document.get("addresses", ()))),
             logins=int(document["logins"]),
             recipes=int(document["recipes"]),
+            spool=int(document.get("spool", 0)),
+            backup=dict(document.get("backup", {})),
+        )
+
+    @property
+    def needed(self) -> bool:
+        """Whether somebody would miss the head node."""
+        return bool(
+            any(self.pending.values())
+            or any(self.blocked.values())
+            or any(self.running.values())
+            or self.powered_up
+            or self.logins
+            or self.recipes
+            or self.spool
         )
 
 
-def to_power_down(status: Status, lanes: Sequence[Lane]) -> list[Node]:
-    """Idle nodes that nothing waits for and whose lane does not hold them any longer.
+def to_power_down(status: Status, lanes: Sequence[Lane], *, waiting: Waiting | None = None) -> list[Node]:
+    """Nodes that nobody uses, that nothing waits for, and that their lane does not hold any longer.
 
-    A lane with a pending job keeps its idle nodes: the next job finds one that has booted. Nodes of a Capacity Block are
-    paid for whether they run or not, and the engine would start them again.
+    A lane with a pending job keeps its nodes: the next job finds one that has booted. One that boots for nobody is
+    powered down at once: the job it was started for is gone. One that is down has had its time to come back. Nodes of a
+    Capacity Block are paid for whether they run or not, and the engine would start them again.
     """
-    always_on = {lane.name for lane in lanes if lane.always_on}
-    hold_seconds = {lane.name: lane.hold_minutes * 60 for lane in lanes}
+    by_name = {lane.name: lane for lane in lanes}
+
+    def kept_seconds(node: Node) -> float:
+        lane = by_name.get(node.lane)
+        if node.state == "down":
+            return DOWN_SECONDS
+        if node.state == "booting" or lane is None:
+            return 0.0
+        held = hold_seconds(lane, now=status.now, waiting=waiting)
+        return max(held, BLOCKED_SECONDS) if status.blocked.get(node.lane, 0) else held
+
+    def useless(node: Node) -> bool:
+        lane = by_name.get(node.lane)
+        if (lane is not None and lane.always_on) or status.pending.get(node.lane, 0):
+            return False
+        if node.idle_since is None:
+            # It has had no job and has not come up: nothing says since when, and for one that boots nothing need.
+            return node.state == "booting"
+        return status.now - node.idle_since >= kept_seconds(node)
+
+    return [node for node in status.nodes if useless(node)]
+
+
+def failed(status: Status) -> list[Node]:
+    """Nodes that do not answer, for long enough to tell somebody."""
     return [
         node
         for node in status.nodes
-        if node.state == "idle"
-        and node.lane not in always_on
-        and node.idle_since is not None
-        and not status.pending.get(node.lane, 0)
-        and status.now - node.idle_since >= hold_seconds.get(node.lane, 0)
+        if node.state == "down" and node.idle_since is not None and status.now - node.idle_since >= DOWN_SECONDS
     ]
-
-
-def head_node_may_stop(
-    status: Status, *, after_minutes: int, datasets_arriving: int, last_activity: float, now: float
-) -> bool:
-    """Whether nobody would miss the head node: nothing runs, waits or arrives, or has for so long; no logins."""
-    return (
-        after_minutes > 0
-        and not any(status.pending.values())
-        and not any(status.running.values())
-        and not status.powered_up
-        and not status.logins
-        and not status.recipes
-        and not datasets_arriving
-        and now - last_activity >= after_minutes * 60
-    )

@@ -1,14 +1,20 @@
-"""What the hooks write down: datasets, transfers, lanes and jobs, in one DynamoDB table."""
+"""What the hooks write down: datasets, transfers, lanes, jobs, troubles and leaks, in one DynamoDB table.
+
+What changes and what is to be said of it are written in one transaction, under a condition that keeps an older look from
+undoing a newer one.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from .datasets import Seen, Verdict
+from .events_out import PlatformEvent
+from .outbox import item_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -19,88 +25,104 @@ Item = dict[str, Any]
 class Records:
     """The record table. pk is the kind, sk the name within it."""
 
-    def __init__(self, table: str, *, dynamodb: DynamoDBClient) -> None:
-        self._table = table
+    def __init__(self, table: str, *, cluster: str, dynamodb: DynamoDBClient) -> None:
+        self._table, self._cluster = table, cluster
         self._db = dynamodb
 
     def dataset(self, name: str) -> Item:
         """What is known of a dataset; empty when nothing is."""
-        answer = self._db.get_item(
-            TableName=self._table, Key={"pk": {"S": "dataset"}, "sk": {"S": name}}, ConsistentRead=True
-        )
-        return _plain(answer.get("Item", {}))
+        return self._one("dataset", name)
 
     def datasets(self) -> Iterator[Item]:
         """All datasets that are known."""
         return self._all("dataset")
 
-    def note_dataset(self, name: str, seen: Seen, verdict: Verdict, *, now: float) -> None:
-        """Write down what was seen by a look that began at `now`.
+    def note_dataset(
+        self, name: str, seen: Seen, verdict: Verdict, *, now: float, events: Sequence[PlatformEvent] = ()
+    ) -> bool:
+        """Write down what was seen by a look that began at `now`; False when that is out of date.
 
-        A look that is older than what is written down changes nothing, nor does one that unlands what has landed.
+        It is when a later look was written down, or when the dataset has landed since.
         """
-        landed = verdict.state == "landed"
-        try:
-            self._db.update_item(
-                TableName=self._table,
-                Key={"pk": {"S": "dataset"}, "sk": {"S": name}},
-                UpdateExpression=(
-                    "SET objects = :objects, movies = :movies, size_bytes = :bytes, first_at = :first, last_at = :last,"
-                    " looked_at = :now, #state = :state"
-                    + (", reason = if_not_exists(reason, :reason), landed_at = if_not_exists(landed_at, :now)" * landed)
-                ),
-                ConditionExpression=(
-                    "attribute_not_exists(looked_at) OR (looked_at <= :now"
-                    + " AND #state <> :landed" * (not landed)
-                    + ")"
-                ),
-                ExpressionAttributeNames={"#state": "state"},
-                ExpressionAttributeValues={
-                    ":objects": {"N": str(seen.objects)},
-                    ":movies": {"N": str(seen.movies)},
-                    ":bytes": {"N": str(seen.bytes)},
-                    ":first": {"N": str(seen.first_at)},
-                    ":last": {"N": str(seen.last_at)},
-                    ":state": {"S": verdict.state},
-                    ":now": {"N": str(now)},
-                    **({":reason": {"S": verdict.reason}} if landed else {":landed": {"S": "landed"}}),
-                },
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
+        landing = verdict.state == "landed" and not verdict.landed_before
+        update = "SET objects = :objects, movies = :movies, size_bytes = :bytes, first_at = :first, last_at = :last,"
+        update += " looked_at = :now, #state = :state" + ", reason = :reason, landed_at = :now" * landing
+        condition = "attribute_not_exists(looked_at) OR (looked_at <= :now"
+        condition += ")" if verdict.landed_before else " AND #state <> :landed)"
+        values = {
+            ":objects": {"N": str(seen.objects)},
+            ":movies": {"N": str(seen.movies)},
+            ":bytes": {"N": str(seen.bytes)},
+            ":first": {"N": str(seen.first_at)},
+            ":last": {"N": str(seen.last_at)},
+            ":state": {"S": verdict.state},
+            ":now": {"N": str(now)},
+        }
+        values |= {} if verdict.landed_before else {":landed": {"S": "landed"}}
+        values |= {":reason": {"S": verdict.reason}} if landing else {}
+        return self._write(self._update("dataset", name, update, condition, values), events=events)
 
-    def mark_dataset(self, name: str, field: str, *, now: float | None = None) -> None:
-        """Write down that something was done for a dataset (announced_at, processing_at)."""
-        self._db.update_item(
-            TableName=self._table,
-            Key={"pk": {"S": "dataset"}, "sk": {"S": name}},
-            UpdateExpression="SET #field = if_not_exists(#field, :now)",
-            ExpressionAttributeNames={"#field": field},
-            ExpressionAttributeValues={":now": {"N": str(now or time.time())}},
+    def note_gone(self, name: str, *, now: float, events: Sequence[PlatformEvent]) -> bool:
+        """Write down that nothing is left of a dataset that was arriving."""
+        return self._write(
+            self._update(
+                "dataset",
+                name,
+                "SET #state = :gone, objects = :none, movies = :none, size_bytes = :none, looked_at = :now",
+                "looked_at <= :now AND #state = :arriving",
+                {
+                    ":gone": {"S": "gone"},
+                    ":arriving": {"S": "arriving"},
+                    ":none": {"N": "0"},
+                    ":now": {"N": str(now)},
+                },
+            ),
+            events=events,
+        )
+
+    def note_processing(self, name: str, *, state: str, events: Sequence[PlatformEvent]) -> bool:
+        """Write down once how the recipe of a dataset ended."""
+        return self._write(
+            self._update(
+                "dataset",
+                name,
+                "SET processing_at = :now, processing = :processing",
+                "attribute_not_exists(processing_at)",
+                {":now": {"N": str(time.time())}, ":processing": {"S": state}},
+            ),
+            events=events,
         )
 
     def note_transfer(self, task: str, *, began: float, files: int) -> None:
         """Write down how the latest transfer of a microscope went; an older one changes nothing."""
-        self._put_unless(
-            {"pk": {"S": "transfer"}, "sk": {"S": task}, "began": {"N": str(began)}, "files": {"N": str(files)}},
-            condition="attribute_not_exists(pk) OR began <= :began",
-            values={":began": {"N": str(began)}},
+        self._write(
+            self._put(
+                {"pk": {"S": "transfer"}, "sk": {"S": task}, "began": {"N": str(began)}, "files": {"N": str(files)}},
+                condition="attribute_not_exists(pk) OR began <= :began",
+                values={":began": {"N": str(began)}},
+            )
         )
 
     def empty_transfers(self, tasks: tuple[str, ...]) -> list[float | None]:
         """For each microscope: when its latest transfer began, if that found nothing new."""
-        latest = {item["sk"]: item for item in self._all("transfer")}
+        latest = {item["sk"]: item for item in self._all("transfer")} if tasks else {}
         return [
             float(latest[task]["began"]) if task in latest and int(latest[task]["files"]) == 0 else None
             for task in tasks
         ]
 
-    def note_job(self, *, job_id: str, ended_at: int, fields: Mapping[str, str | int | float]) -> bool:
+    def note_job(
+        self,
+        *,
+        job_id: str,
+        ended_at: int,
+        fields: Mapping[str, str | int | float],
+        events: Sequence[PlatformEvent] = (),
+    ) -> bool:
         """Write a finished job down once; True when it was not there."""
         item = {name: {"S": v} if isinstance(v, str) else {"N": repr(v)} for name, v in fields.items()}
         key = {"pk": {"S": "job"}, "sk": {"S": f"{ended_at:012d}#{job_id}"}}
-        return self._put_unless({**item, **key}, condition="attribute_not_exists(pk)")
+        return self._write(self._put({**item, **key}, condition="attribute_not_exists(pk)"), events=events)
 
     def jobs(self) -> Iterator[Item]:
         """All finished jobs, in the order of their ends."""
@@ -117,28 +139,85 @@ class Records:
         )
         return float(answer["Items"][0]["sk"]["S"].partition("#")[0]) if answer["Items"] else 0.0
 
-    def note_lanes(self, *, manifest: str, lanes: list[str], now: float) -> None:
-        """Write down which lanes the head node has, of which manifest."""
-        self._db.put_item(
-            TableName=self._table,
-            Item={
-                "pk": {"S": "lanes"},
-                "sk": {"S": "registered"},
-                "manifest": {"S": manifest},
-                "lanes": {"L": [{"S": lane} for lane in lanes]},
-                "at": {"N": str(now)},
-            },
-        )
+    def lanes(self) -> Item:
+        """The lanes the head node had when it was last looked at; empty before that."""
+        return self._one("lanes", "registered")
 
-    def _put_unless(self, item: Mapping[str, Any], *, condition: str, values: Mapping[str, Any] | None = None) -> bool:
+    def note_lanes(
+        self,
+        *,
+        manifest: str,
+        lanes: Sequence[str],
+        kept: Sequence[str],
+        closed: Sequence[str],
+        now: float,
+        events: Sequence[PlatformEvent] = (),
+    ) -> bool:
+        """Write down which lanes the head node has, of which manifest; an older look changes nothing."""
+        item = {
+            "pk": {"S": "lanes"},
+            "sk": {"S": "registered"},
+            "manifest": {"S": manifest},
+            "lanes": _texts(lanes),
+            "kept": _texts(kept),
+            "closed": _texts(closed),
+            "looked_at": {"N": str(now)},
+        }
+        condition = "attribute_not_exists(looked_at) OR looked_at <= :now"
+        return self._write(self._put(item, condition=condition, values={":now": {"N": str(now)}}), events=events)
+
+    def wake_until(self) -> float:
+        """Until when somebody asked for the head node, 0 for nobody."""
+        return float(self._one("request", "wake").get("until", 0))
+
+    def note_once(self, kind: str, name: str, *, fields: Mapping[str, Any], events: Sequence[PlatformEvent]) -> bool:
+        """Write down a trouble or a leak that was not known, and what is to be said of it; True when it was not."""
+        item = {key: {"S": v} if isinstance(v, str) else {"N": str(v)} for key, v in fields.items()}
+        key = {"pk": {"S": kind}, "sk": {"S": name}}
+        return self._write(self._put({**item, **key}, condition="attribute_not_exists(pk)"), events=events)
+
+    def known(self, kind: str) -> list[Item]:
+        """Troubles or leaks that are written down."""
+        return list(self._all(kind))
+
+    def forget(self, kind: str, name: str) -> None:
+        """Remove one that is over."""
+        self._db.delete_item(TableName=self._table, Key={"pk": {"S": kind}, "sk": {"S": name}})
+
+    def _put(self, item: Mapping[str, Any], *, condition: str, values: Mapping[str, Any] | None = None) -> Item:
+        extra = {"ExpressionAttributeValues": values} if values else {}
+        return {"Put": {"TableName": self._table, "Item": item, "ConditionExpression": condition, **extra}}
+
+    def _update(self, kind: str, name: str, update: str, condition: str, values: Mapping[str, Any]) -> Item:
+        names = {"#state": "state"} if "#state" in update + condition else {}
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": {"pk": {"S": kind}, "sk": {"S": name}},
+                "UpdateExpression": update,
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": values,
+                **({"ExpressionAttributeNames": names} if names else {}),
+            }
+        }
+
+    def _write(self, change: Item, *, events: Sequence[PlatformEvent] = ()) -> bool:
+        """All or nothing; False when the condition does not hold."""
+        said = [{"Put": {"TableName": self._table, "Item": item_of(e, cluster=self._cluster)}} for e in events]
         try:
-            extra: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
-            self._db.put_item(TableName=self._table, Item=item, ConditionExpression=condition, **extra)
+            self._db.transact_write_items(TransactItems=[change, *said])  # type: ignore[list-item]
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+            if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
                 return False
             raise
         return True
+
+    def _one(self, kind: str, name: str) -> Item:
+        answer = self._db.get_item(
+            TableName=self._table, Key={"pk": {"S": kind}, "sk": {"S": name}}, ConsistentRead=True
+        )
+        return _plain(answer.get("Item", {}))
 
     def _all(self, kind: str) -> Iterator[Item]:
         pages = self._db.get_paginator("query").paginate(
@@ -150,6 +229,10 @@ class Records:
         for page in pages:
             for item in page["Items"]:
                 yield _plain(item)
+
+
+def _texts(names: Sequence[str]) -> Item:
+    return {"L": [{"S": name} for name in names]}
 
 
 def _plain(item: Mapping[str, Any]) -> Item:

@@ -7,6 +7,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .holding import Waiting
+from .hours import WorkingHours
+
+
+@dataclass(frozen=True)
+class Queues:
+    """The queue of a hook, and where its messages go that could not be worked off."""
+
+    name: str
+    queue: str
+    dead: str
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -23,10 +35,18 @@ class Settings:
     power_down_document: str
     register_lanes_document: str
     start_processing_document: str
+    stop_head_node_document: str
+    live_sessions_document: str
     quiet_minutes: int
     sentinel: str
     recipe: str
     stop_head_node_after_minutes: int
+    waiting: Waiting | None
+    awake: WorkingHours | None
+    instance_tag: tuple[str, str]
+    file_system: str
+    live_idle_minutes: int
+    queues: tuple[Queues, ...]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -46,5 +66,18 @@ class Settings:
             quiet_minutes=int(environment["QUIET_MINUTES"]),
             sentinel=environment["SENTINEL"],
             recipe=environment["RECIPE"],
+            stop_head_node_document=environment["STOP_HEAD_NODE_DOCUMENT"],
+            live_sessions_document=environment["LIVE_SESSIONS_DOCUMENT"],
             stop_head_node_after_minutes=int(environment["STOP_HEAD_NODE_AFTER_MINUTES"]),
+            waiting=Waiting.parse(json.loads(environment["WAITING"])) if environment["WAITING"] else None,
+            awake=WorkingHours.parse(json.loads(environment["AWAKE"])) if environment["AWAKE"] else None,
+            instance_tag=_pair(environment["INSTANCE_TAG"]),
+            file_system=environment["FILE_SYSTEM"],
+            live_idle_minutes=int(environment["LIVE_IDLE_MINUTES"]),
+            queues=tuple(Queues(**entry) for entry in json.loads(environment["QUEUES"])),
         )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key, value

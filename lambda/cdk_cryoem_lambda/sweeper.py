@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from .converge import (
-    announce_landed,
-    converge_datasets,
-    converge_head_node,
-    converge_lanes,
-    converge_nodes,
-    converge_processing,
-    not_landed,
-    wake_for_processing,
-    world,
-)
+from . import dataset_hook, lane_hook, node_hook
 from .hints import log
+from .nodes import Status
+from .reconcile import datasets, head_node, lanes, leaks, nodes, processing
+from .redrive import redrive
+from .world import World, world
+
+T = TypeVar("T")
+_PARSE = {"dataset": dataset_hook.parse, "lane": lane_hook.parse, "node": node_hook.parse}
 
 
 def handler(event: object, context: object) -> dict[str, Any]:
@@ -24,20 +22,33 @@ def handler(event: object, context: object) -> dict[str, Any]:
     w = world()
     failed: list[str] = []
 
-    def sweep(name: str, converge: Callable[[], object]) -> object:
+    def sweep(name: str, work: Callable[[], T]) -> T | None:
         try:
-            return converge()
+            return work()
         except Exception:
             log.exception("sweep of %s failed", name)
             failed.append(name)
             return None
 
-    sweep("datasets", lambda: converge_datasets(w, not_landed(w)))
-    sweep("announcements", lambda: announce_landed(w))
-    sweep("waking", lambda: wake_for_processing(w))
-    sweep("lanes", lambda: converge_lanes(w))
-    sweep("processing", lambda: converge_processing(w))
-    sweep("nodes and head node", lambda: converge_head_node(w, converge_nodes(w)))
+    sweep("dead letters", lambda: _redrive(w))
+    sweep("datasets", lambda: datasets.reconcile(w, datasets.of_sweep(w)))
+    sweep("lanes", lambda: lanes.reconcile(w))
+    sweep("processing", lambda: processing.reconcile(w))
+    status = sweep("nodes", lambda: nodes.reconcile(w))
+    sweep("head node", lambda: head_node.reconcile(w, status))
+    sweep("leaks", lambda: _look_for_leaks(w, status))
+    sweep("events", w.outbox.flush)
     if failed:
         raise RuntimeError(f"the sweep failed for {', '.join(failed)}; see the log above")
     return {"swept": True}
+
+
+def _redrive(w: World) -> None:
+    for hook in w.settings.queues:
+        redrive(w.sqs, dead=hook.dead, queue=hook.queue, parse=_PARSE[hook.name])
+
+
+def _look_for_leaks(w: World, status: Status | None) -> None:
+    if status is not None:
+        head_node.tell_of_backup(w, status)
+    leaks.reconcile(w, status, now=time.time())

@@ -26,6 +26,7 @@ class HooksStack(Stack):
         engine: Engine,
         landing_bucket: s3.IBucket,
         ingest_task_arns: Sequence[str],
+        file_system_id: str,
         **kwargs: object,
     ) -> None:
         super().__init__(scope, id, **kwargs)  # type: ignore[arg-type]
@@ -39,6 +40,7 @@ class HooksStack(Stack):
             sentinel=config.landing.sentinel,
             recipe=config.processing.on_landed if config.processing else None,
             stop_head_node_after_minutes=config.head_node.stop_after_minutes,
+            file_system_id=file_system_id,
         )
         self.budget: MonthlyBudget | None = None
         if config.budget is not None:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from . import backups, credentials, settings
+from . import backup_outcome, backups, credentials, settings
 from .account import Account
 from .installation import Installation, locked
 from .master import Master
@@ -51,7 +51,13 @@ def main() -> None:
             installation = Installation(here, Account(here.user, mask))
             if not installation.master.installed:
                 return {"name": None, "reason": f"no cryoSPARC is installed in {installation.master.folder} yet"}
-            return back_up(installation, mask)
+            try:
+                made = back_up(installation, mask)
+            except Exception as error:
+                backup_outcome.note(here.home, failed=mask(f"{type(error).__name__}: {error}"))
+                raise
+            backup_outcome.note(here.home)
+            return made
 
     end(PROGRAM, work, mask)
 

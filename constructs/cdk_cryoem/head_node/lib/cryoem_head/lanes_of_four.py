@@ -9,7 +9,7 @@ import ast
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Set
 
 from .account import Account, CommandFailed
 from .installation import Installation
@@ -50,11 +50,16 @@ class CryosparcFour:
             self._master.run("cluster", "connect", folder=folder, quiet=True)
 
     def remove(self, name: str) -> None:
-        """Remove a cluster target and its lane."""
-        self._master.run("cluster", "remove", name, quiet=True)
+        """Remove a cluster target and its lane, or what is left of the two."""
+        if name in self.targets():
+            self._master.run("cluster", "remove", name, quiet=True)
         try:
             self._master.run("cli", f"remove_scheduler_lane({name!r})", quiet=True)
         except CommandFailed:
             # Some patches of 4.7 take the lane away together with its only target.
-            if name in self.targets():
+            if name in self._lanes():
                 raise
+
+    def _lanes(self) -> Set[str]:
+        printed = self._master.run("cli", "get_scheduler_lanes()", quiet=True)
+        return {str(lane["name"]) for lane in ast.literal_eval(printed[printed.index("[") :].strip())}

@@ -2,6 +2,7 @@
 
 The caller saw an idle node in some epoch. If the node has had a job since, or has one, or a job waits for its lane,
 the decision is stale and nothing happens. POWER_DOWN_ASAP never kills: even then the job would finish first.
+A node that boots for nobody, or that is paid for and down, is treated like an idle one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Dict, Tuple
 
 from . import settings, slurm
 
+_USELESS = ("idle", "booting", "down")
 _REFUSED = r"invalid user|permission denied|access denied|not permitted"
 
 
 def stale(node: slurm.Node, epoch: str, pending: Dict[str, int]) -> str:
     """Why the decision does not hold any longer; empty when it does."""
-    if node.state != "idle":
+    if node.state not in _USELESS:
         return node.state
     if node.epoch != epoch:
         return "another epoch"

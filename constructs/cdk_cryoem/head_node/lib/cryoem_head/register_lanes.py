@@ -15,11 +15,11 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Protocol, Set, Tuple
 
 import boto3
 
-from . import lane_files, settings, versions
+from . import lane_files, settings, slurm, versions
 from .lanes_of_four import CryosparcFour
 
 _TEMPORARY_FAILURE = 75
@@ -37,7 +37,7 @@ class Master(Protocol):
         """Add a cluster target with a lane of the same name, or replace it."""
 
     def remove(self, name: str) -> None:
-        """Remove a cluster target and its lane."""
+        """Remove a cluster target and its lane, or what is left of the two."""
 
 
 class Cryosparc:
@@ -79,9 +79,11 @@ class Cryosparc:
         )
 
     def remove(self, name: str) -> None:
-        """Remove a cluster target and its lane."""
-        self._api.resources.remove_cluster(name)
-        self._api.resources.remove_lane(name)
+        """Remove a cluster target and its lane, or what is left of the two."""
+        if name in self.targets():
+            self._api.resources.remove_cluster(name)
+        if any(lane.name == name for lane in self._api.resources.find_lanes()):
+            self._api.resources.remove_lane(name)
 
 
 def read_manifest(here: settings.Settings, expected: str) -> Dict[str, Any]:
@@ -153,7 +155,7 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 def converge(
     here: settings.Settings, wanted: Mapping[str, Mapping[str, str]], cryosparc: Optional[Master]
 ) -> Dict[str, List[str]]:
-    """Add what is missing, replace what differs, remove lanes of ours that are not wanted any longer."""
+    """Add what is missing, replace what differs, remove lanes of ours that are not wanted any longer and have no job."""
     changes: Dict[str, List[str]] = {"set": [], "removed": []}
     has = registered(here.lanes, cryosparc)
     for name, files in wanted.items():
@@ -164,13 +166,23 @@ def converge(
             cryosparc.add(files)
         (here.lanes / name / _REGISTERED).write_text(lane_files.digest(files) + "\n")
         changes["set"].append(name)
-    ours = [path.name for path in here.lanes.iterdir() if path.is_dir()]
-    for name in sorted(set(ours) - set(wanted)):
-        if cryosparc and name in cryosparc.targets():
+    for name in sorted(unwanted(here.lanes, wanted) - set(kept(here.lanes, wanted))):
+        if cryosparc:
             cryosparc.remove(name)
         shutil.rmtree(here.lanes / name)
         changes["removed"].append(name)
     return changes
+
+
+def unwanted(folder: Path, wanted: Iterable[str]) -> Set[str]:
+    """Lanes of ours that the manifest does not name."""
+    return {path.name for path in folder.iterdir() if path.is_dir()} - set(wanted)
+
+
+def kept(folder: Path, wanted: Iterable[str]) -> List[str]:
+    """Those of them that jobs still use, or wait for: a client could not follow them any longer without their lane."""
+    found = unwanted(folder, wanted)
+    return sorted(found & slurm.partitions_of_jobs()) if found else []
 
 
 def main() -> None:
@@ -202,8 +214,20 @@ def main() -> None:
         if arguments.mode == "converge":
             changes = converge(here, wanted, cryosparc)
         has = registered(here.lanes, cryosparc)
+        still = kept(here.lanes, wanted)
     digests: Tuple[Tuple[str, str], ...] = tuple((name, lane_files.digest(files)) for name, files in wanted.items())
-    print(json.dumps({"registered": has, "wanted": dict(digests), "changes": changes}))
+    print(
+        json.dumps(
+            {
+                # One that only waits for its last job to go is neither there nor missing.
+                "registered": {name: has[name] for name in has if name not in still},
+                "wanted": dict(digests),
+                "changes": changes,
+                "kept": still,
+                "closed": sorted(set(slurm.closed_partitions()) & set(wanted)),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -15,15 +15,11 @@ from typing import Any, List
 import boto3
 
 from . import settings
+from .spool import waiting
 
 SOURCE = "cryoem.slurm"
 DETAIL_TYPE = "Slurm Job State Change"
 _BATCH = 10  # PutEvents takes ten entries at most
-
-
-def waiting(spool: Path) -> List[Path]:
-    """Events in the spool, the oldest first."""
-    return sorted(path for path in spool.glob("*.json") if not path.name.startswith("."))
 
 
 def send(spool: Path, *, event_bus: str, events: Any) -> int:

@@ -6,10 +6,12 @@ import re
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
 _FIELD = re.compile(r"(\w+(?:/\w+)?)=(\S*)")
-_DOWN = ("POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "POWERING_UP", "DOWN", "FAIL", "NOT_RESPONDING")
+_LEAVING = ("POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN")
+_DOWN = ("DOWN", "FAIL", "NOT_RESPONDING")
+_WHEN = re.compile(r"\[\w+@(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\]")
 # Reasons for which a pending job waits until a person does something (squeue man page, JOB REASON CODES).
 _NEVER = (
     "JobHeldUser",
@@ -21,6 +23,8 @@ _NEVER = (
     "PartitionNodeLimit",
     "BadConstraints",
 )
+# Reasons that say nothing of when it may start: hours may go by, or none.
+_BLOCKED = ("Dependency", "Licenses", "BeginTime", "Assoc", "QOS", "Reservation")
 _BUSY = ("ALLOCATED", "MIXED", "COMPLETING")
 
 
@@ -33,6 +37,8 @@ class Node:
     flags: List[str]
     boot_time: str
     last_busy: str
+    address: str = ""
+    noted_at: str = ""
 
     @property
     def powered_up(self) -> bool:
@@ -41,11 +47,15 @@ class Node:
 
     @property
     def state(self) -> str:
-        """busy, idle, or changing (booting, going down, in trouble)."""
+        """busy, idle, booting without a job, down (paid for, and of no use), or changing (going down, drained)."""
         if any(flag in _BUSY for flag in self.flags):
             return "busy"
-        if any(flag in _DOWN for flag in self.flags):
+        if any(flag in _LEAVING for flag in self.flags):
             return "changing"
+        if "POWERING_UP" in self.flags:
+            return "booting"
+        if any(flag in _DOWN for flag in self.flags):
+            return "down"
         return "idle" if "IDLE" in self.flags else "changing"
 
     @property
@@ -58,6 +68,11 @@ class Node:
         """When its last job ended, or when it booted."""
         times = [t for t in (_time(self.last_busy), _time(self.boot_time)) if t is not None]
         return max(times) if times else None
+
+    @property
+    def since(self) -> Optional[float]:
+        """Since when it is of use to nobody: when Slurm noted the reason of its trouble, or since it is idle."""
+        return _time(self.noted_at) or self.idle_since
 
 
 def _time(text: str) -> Optional[float]:
@@ -87,6 +102,8 @@ def parse_nodes(text: str) -> List[Node]:
                     flags=fields.get("State", "").replace("*", "+NOT_RESPONDING").split("+"),
                     boot_time=fields.get("BootTime", "None"),
                     last_busy=fields.get("LastBusyTime", "None"),
+                    address=fields.get("NodeAddr", ""),
+                    noted_at=next(iter(_WHEN.findall(line)), ""),
                 )
             )
     return nodes
@@ -97,14 +114,33 @@ def nodes(*names: str) -> List[Node]:
     return parse_nodes(run("scontrol", "--oneliner", "show", "nodes", *([",".join(names)] if names else [])))
 
 
-def jobs_by_partition(state: str) -> Dict[str, int]:
-    """How many jobs of a state each partition has, but for those that cannot start as they are."""
+def jobs_by_partition(state: str, *, blocked: bool = False) -> Dict[str, int]:
+    """How many jobs of a state each partition has, but for those that cannot start as they are.
+
+    blocked: those instead that wait for something other than a node: another job, a licence, a time, a limit.
+    """
     found: Dict[str, int] = {}
     for line in run("squeue", "--noheader", "--states", state, "--format", "%P|%r").splitlines():
         partitions, _, reason = line.strip().partition("|")
-        if reason in _NEVER:
+        if reason in _NEVER or reason.startswith(_BLOCKED) is not blocked:
             continue
         # A pending job may name several partitions; it could start in each.
         for partition in partitions.split(","):
             found[partition] = found.get(partition, 0) + 1
+    return found
+
+
+def partitions_of_jobs() -> Set[str]:
+    """Partitions that a job runs in or waits for, also one that can never start."""
+    lines = run("squeue", "--noheader", "--format", "%P").splitlines()
+    return {partition for line in lines for partition in line.strip().split(",") if partition}
+
+
+def closed_partitions() -> List[str]:
+    """Partitions in which no job starts: somebody, or the engine after failures, took them down."""
+    found = []
+    for line in run("scontrol", "--oneliner", "show", "partitions").splitlines():
+        fields: Dict[str, str] = dict(_FIELD.findall(line))
+        if fields.get("State", "UP") != "UP":
+            found.append(fields["PartitionName"])
     return found

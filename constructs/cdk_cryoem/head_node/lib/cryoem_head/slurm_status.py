@@ -1,15 +1,16 @@
-"""slurm-status: queues, idle nodes, how many are paid for, logins and running recipes, as one JSON document."""
+"""slurm-status: queues, nodes that nobody uses, how many are paid for, and who is at work here, as one JSON document."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import time
+from typing import Any, Dict
 
-from . import installation, settings, slurm, start_processing
+from . import backup_outcome, installation, settings, slurm, spool, start_processing
 
 # What a command prints is cut after 24,000 characters (SSM API reference, GetCommandInvocation). The others come next time.
-_MOST_NODES = 100
+_MOST_NODES, _MOST_ADDRESSES = 100, 600
 
 
 def logins() -> int:
@@ -21,30 +22,39 @@ def logins() -> int:
     return len(terminals) + len(sessions)
 
 
-def main() -> None:
-    """Print it."""
-    here = settings.load()
+def look(here: settings.Settings) -> Dict[str, Any]:
+    """The document."""
     nodes = [node for node in slurm.nodes() if node.powered_up]
-    document = {
+    unused = [node for node in nodes if node.state in ("idle", "booting", "down")]
+    return {
         "now": time.time(),
         "pending": slurm.jobs_by_partition("PENDING"),
+        "blocked": slurm.jobs_by_partition("PENDING", blocked=True),
         "running": slurm.jobs_by_partition("RUNNING,CONFIGURING,COMPLETING,SUSPENDED"),
+        "closed": slurm.closed_partitions(),
         "nodes": [
             {
                 "name": node.name,
                 "lane": node.partitions[0] if node.partitions else "",
                 "state": node.state,
                 "epoch": node.epoch,
-                "idle_since": node.idle_since,
+                "idle_since": node.since,
             }
-            for node in [node for node in nodes if node.state == "idle"][:_MOST_NODES]
+            for node in unused[:_MOST_NODES]
         ],
         "powered_up": len(nodes),
+        "addresses": [node.address for node in nodes][:_MOST_ADDRESSES],
         "logins": logins(),
         # Neither may the head node be stopped under an update of cryoSPARC's database, or a backup.
         "recipes": start_processing.running(here.projects) + installation.at_work(here.home),
+        "spool": len(spool.waiting(here.spool)),
+        "backup": backup_outcome.last(here.home),
     }
-    print(json.dumps(document, separators=(",", ":")))
+
+
+def main() -> None:
+    """Print it."""
+    print(json.dumps(look(settings.load()), separators=(",", ":")))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+"""Decisions about what costs money and is of use to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+INSTANCE_SECONDS = 900
+"""How old an instance is before it is asked after: one boots in five minutes, and Slurm gives up after 35 only what it
+knows of, which is accounted for."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An EC2 instance that carries the cluster's tag and is paid for."""
+
+    instance_id: str
+    private_ip: str
+    private_dns: str
+    launched_at: float
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All that Slurm may call it."""
+        return frozenset(
+            {self.private_ip, self.private_dns, self.private_dns.partition(".")[0], f"ip-{self.private_ip}".replace(".", "-")}
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """An FSx file system, with the system it is tagged with."""
+
+    file_system_id: str
+    system: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Something that costs money, since when, and what to do about it."""
+
+    kind: Literal["instance", "slurm-node", "live-session", "file-system"]
+    id: str
+    since: float
+    advice: str
+
+    @property
+    def name(self) -> str:
+        """Its key among the records."""
+        return f"{self.kind}#{self.id}"
+
+
+def forgotten_instances(
+    instances: Iterable[Instance], *, head_node: str, addresses: Sequence[str] | None, now: float
+) -> list[Leak]:
+    """Instances of the cluster that Slurm does not know. addresses: of its nodes; None while the head node sleeps.
+
+    They are told of, not terminated: should an engine name its nodes otherwise, this would kill jobs. When Slurm has
+    nodes and none of them can be found among the instances, the two cannot be compared, and nothing is said.
+    """
+    compute = [instance for instance in instances if instance.instance_id != head_node]
+    known = set(addresses or ())
+    if known and not any(instance.names & known for instance in compute):
+        return []
+    reason = "Slurm has no node there" if addresses is not None else "the head node sleeps"
+    return [
+        Leak(
+            kind="instance",
+            id=instance.instance_id,
+            since=instance.launched_at,
+            advice=f"{reason}: look at it, then aws ec2 terminate-instances --instance-ids {instance.instance_id}",
+        )
+        for instance in compute
+        if not instance.names & known and now - instance.launched_at >= INSTANCE_SECONDS
+    ]
+
+
+def forgotten_file_systems(found: Iterable[FileSystem], *, ours: str, cluster_is_gone: bool) -> list[Leak]:
+    """File systems of this system that are not the one in use, or all of them when there is no cluster any longer."""
+    known = {each.file_system_id: each for each in found}
+    if ours not in known or not known[ours].system:
+        return []
+    system = known[ours].system
+    return [
+        Leak(
+            kind="file-system",
+            id=each.file_system_id,
+            since=each.created_at,
+            advice=(
+                "no cluster uses it: export what is not in S3, then delete it (docs/operations.md)"
+                if each.file_system_id == ours
+                else f"{ours} is the one in use; this is an older one that was retained (docs/operations.md)"
+            ),
+        )
+        for each in known.values()
+        if each.system == system and (each.file_system_id != ours or cluster_is_gone)
+    ]
+
+
+def over(known: Iterable[Mapping[str, object]], found: Iterable[Leak]) -> list[str]:
+    """Names of leaks that were written down and are not there any longer."""
+    still = {leak.name for leak in found}
+    return sorted(str(item["sk"]) for item in known if str(item["sk"]) not in still)

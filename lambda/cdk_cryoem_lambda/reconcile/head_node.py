@@ -1,0 +1,74 @@
+"""The head node: on while something needs it, off when nobody would miss it."""
+
+from __future__ import annotations
+
+import time
+
+from .. import awake
+from ..events_out import BackupFailed, HeadNodeStarted, HeadNodeStopped
+from ..head_node import CommandFailed
+from ..hints import log
+from ..nodes import Status
+from ..world import World
+
+
+def reconcile(w: World, status: Status | None = None) -> None:
+    """Start it if it is wanted. With what it says of itself, which a sweep has: stop it if it is not.
+
+    Errors: CommandFailed when it is wanted and just stopping, which takes a minute: then look again.
+    """
+    state, launched_at = w.head_node.look()
+    now = time.time()
+    known = list(w.records.datasets())
+    asked_until = w.records.wake_until()
+    reason = awake.wanted(known, recipe=w.settings.recipe, asked_until=asked_until, hours=w.settings.awake, now=now)
+    if reason:
+        if state == "stopping":
+            raise CommandFailed(f"{w.head_node.instance_id} is stopping, and {reason}")
+        if state == "stopped":
+            w.head_node.start()
+            log.info("head node %s has been started: %s", w.head_node.instance_id, reason)
+            _say(w, HeadNodeStarted(instance_id=w.head_node.instance_id, reason=reason))
+        return
+    if state != "running" or status is None:
+        return
+    used_until = max([w.records.last_job_ended_at(), *(float(item.get("last_at", 0)) for item in known)])
+    if awake.may_stop(
+        status,
+        after_minutes=w.settings.stop_head_node_after_minutes,
+        last_activity=max(launched_at, used_until, asked_until),
+        now=now,
+    ):
+        _stop(w, used_until=max(launched_at, used_until), launched_at=launched_at)
+
+
+def tell_of_backup(w: World, status: Status) -> None:
+    """Say once of a backup that failed that it did."""
+    failed_at = float(status.backup.get("failed_at", 0))
+    if failed_at:
+        reason = str(status.backup.get("reason", ""))
+        w.records.note_once(
+            "backup",
+            f"failed#{failed_at:.0f}",
+            fields={"reason": reason, "failed_at": failed_at},
+            events=[BackupFailed(reason=reason, at=failed_at)],
+        )
+
+
+def _stop(w: World, *, used_until: float, launched_at: float) -> None:
+    """Ask the head node to look once more, and to power itself off."""
+    asked = {"UsedUntil": f"{used_until:.0f}", "LaunchedAt": f"{launched_at:.0f}"}
+    try:
+        found = w.head_node.run(w.settings.stop_head_node_document, asked)
+    except CommandFailed:
+        # It may be off before it could answer.
+        if w.head_node.running:
+            raise
+        found = {"verdict": "stop", "reason": ""}
+    log.info("head node: %s", found)
+    if found["verdict"] == "stop":
+        _say(w, HeadNodeStopped(instance_id=w.head_node.instance_id, reason="nobody needed it"))
+
+
+def _say(w: World, event: HeadNodeStarted | HeadNodeStopped) -> None:
+    w.outbox.put(event, cluster=w.settings.cluster)

@@ -1,0 +1,51 @@
+"""Finished jobs: each is priced and written down once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..events_out import JobFinished
+from ..hints import log
+from ..jobs import Job, Lane, price_usd
+from ..world import World
+
+
+def note(w: World, finished: Iterable[Job], lanes: Iterable[Lane]) -> None:
+    """Write them down, with what is to be said of them."""
+    by_name = {lane.name: lane for lane in lanes}
+    for job in finished:
+        lane = by_name.get(job.lane)
+        usd = None if lane is None else round(price_usd(job, lane), 6)
+        event = JobFinished(
+            job_id=job.job_id,
+            name=job.name,
+            user=job.user,
+            project=job.project,
+            lane=job.lane,
+            state=job.state,
+            submitted_at=job.submitted_at,
+            started_at=job.started_at,
+            ended_at=job.ended_at,
+            seconds=job.seconds,
+            nodes=job.nodes,
+            gpus=job.tres.get("gres/gpu", 0.0),
+            cpus=job.tres.get("cpu", 0.0),
+            usd=usd,
+        )
+        fields: dict[str, str | int | float] = {
+            "name": job.name,
+            "user": job.user,
+            "project": job.project,
+            "lane": job.lane,
+            "state": job.state,
+            "submitted_at": job.submitted_at,
+            "started_at": job.started_at,
+            "ended_at": job.ended_at,
+            "nodes": job.nodes,
+            "gpus": event.gpus,
+            "cpus": event.cpus,
+            "seconds": job.seconds,
+            **({} if usd is None else {"usd": usd}),
+        }
+        if w.records.note_job(job_id=job.job_id, ended_at=job.ended_at, fields=fields, events=[event]):
+            log.info("job %s on %s: %s, %s s, %s USD", job.job_id, job.lane, job.state, job.seconds, usd)
