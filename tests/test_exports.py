@@ -12,7 +12,7 @@ PUBLIC = [
     "Association", "Capacity", "ClusterInputs", "CryoEmError", "CryoEmPlatform", "Cryosparc", "DATASET_LANDED", "Engine",
     "HeadNode", "HeadNodeDocuments", "HeadNodePrograms", "HookFunction", "ILustreStore", "InstanceShape",
     "JOB_EVENT_DETAIL_TYPE", "JOB_EVENT_SOURCE", "LandingZone", "Lane", "LaneHooks", "LaneManifest", "LustreStore",
-    "Microscope", "MicroscopeIngest", "MonthlyBudget", "NfsShare", "PLATFORM_EVENT_SOURCE", "ParallelCluster",
+    "Microscope", "MicroscopeIngest", "MonthlyBudget", "NfsShare", "Notifications", "PLATFORM_EVENT_SOURCE", "ParallelCluster",
     "ParallelClusterProvider", "Pcs", "Problem", "SmbShare", "Stage", "cluster_configuration", "default_lanes",
     "instance_shapes", "stage_lanes",
 ]  # fmt: skip

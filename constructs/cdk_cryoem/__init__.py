@@ -12,6 +12,7 @@ from .lane_manifest import LaneManifest
 from .lustre_store import Association, ILustreStore, LustreStore
 from .microscope_ingest import MicroscopeIngest, NfsShare, SmbShare
 from .monthly_budget import MonthlyBudget
+from .notifications import Notifications
 from .parallel_cluster import ParallelCluster
 from .parallel_cluster_config import ClusterInputs, HeadNode, cluster_configuration
 from .parallel_cluster_provider import ParallelClusterProvider
@@ -48,6 +49,7 @@ __all__ = [
     "MicroscopeIngest",
     "MonthlyBudget",
     "NfsShare",
+    "Notifications",
     "ParallelCluster",
     "ParallelClusterProvider",
     "Pcs",
