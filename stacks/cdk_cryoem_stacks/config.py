@@ -25,6 +25,7 @@ from .config_sections import (
     LaneConfig,
     MicroscopeConfig,
     NetworkConfig,
+    NotificationsConfig,
     PcsConfig,
     ProcessingConfig,
     Section,
@@ -66,6 +67,7 @@ class Config(Section):
     cryosparc: CryosparcConfig | None = None
     processing: ProcessingConfig | None = None
     budget: BudgetConfig | None = None
+    notifications: NotificationsConfig | None = None
     permissions_boundary_arn: str | None = Field(
         default=None,
         pattern=POLICY_ARN,

@@ -20,6 +20,7 @@ from cdk_cryoem.lane import SPOT_SUFFIX, lane_problems
 from cdk_cryoem.lustre_rules import file_system_problems
 from cdk_cryoem.microscope_ingest import ingest_problems
 from cdk_cryoem.monthly_budget import budget_problems
+from cdk_cryoem.notifications import notification_problems
 from cdk_cryoem.parallel_cluster import (
     OPERATING_SYSTEMS,
     cluster_problems,
@@ -305,4 +306,16 @@ class BudgetConfig(Section):
             )
             for p in budget_problems(limit_usd=self.monthly_usd, emails=self.emails)
         )
+        return self
+
+
+class NotificationsConfig(Section):
+    """What people are told, of jobs, datasets, lanes, failures and leaks; without it a topic is not made."""
+
+    emails: list[str] = Field(default_factory=list, description="Who is told of everything; SNS asks each to confirm")
+    job_minutes: int = Field(default=30, description="Nobody is told of a job that ran for less; 0: of every job")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        report(notification_problems(emails=self.emails, job_minutes=self.job_minutes))
         return self

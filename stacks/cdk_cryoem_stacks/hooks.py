@@ -1,4 +1,4 @@
-"""The hooks and the budget: what acts, and what it has written down."""
+"""The hooks, the budget and the notifications: what acts, what it has written down, and who is told."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from cdk_cryoem import Engine, LaneHooks, MonthlyBudget
+from cdk_cryoem import Engine, LaneHooks, MonthlyBudget, Notifications
 
 from .config import Config
 
 
 class HooksStack(Stack):
-    """LaneHooks and MonthlyBudget."""
+    """LaneHooks, and MonthlyBudget and Notifications when the file has their sections."""
 
     def __init__(
         self,
@@ -49,6 +49,19 @@ class HooksStack(Stack):
             )
             for address in config.budget.emails:
                 self.hooks.alarm_topic.add_subscription(subscriptions.EmailSubscription(address))
+        self.notifications: Notifications | None = None
+        if config.notifications is not None:
+            self.notifications = Notifications(
+                self,
+                "Notifications",
+                event_bus=engine.event_bus,
+                records=self.hooks.records,
+                alarm_topic=self.hooks.alarm_topic,
+                cluster_name=engine.cluster_name,
+                emails=config.notifications.emails,
+                job_minutes=config.notifications.job_minutes,
+            )
+            CfnOutput(self, "NotificationTopic", value=self.notifications.topic.topic_arn)
         CfnOutput(self, "RecordsTable", value=self.hooks.records.table_name)
         CfnOutput(self, "AlarmTopic", value=self.hooks.alarm_topic.topic_arn)
         CfnOutput(self, "Sweeper", value=self.hooks.sweeper.function.function_name)

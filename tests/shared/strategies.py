@@ -214,6 +214,13 @@ def _beside_the_cluster() -> st.SearchStrategy[dict[str, Any]]:
             "budget": st.fixed_dictionaries(
                 {"monthly_usd": numbers(0.01, 1e6), "emails": st.just([f"em{n}@example.org" for n in range(10)])}
             ),
+            "notifications": st.fixed_dictionaries(
+                {},
+                optional={
+                    "emails": st.sampled_from([[], ["em@example.org"], [f"em{n}@example.org" for n in range(10)]]),
+                    "job_minutes": integers(0, 10_080),
+                },
+            ),
         },
     )
 

@@ -57,6 +57,7 @@ _EVERYTHING: dict[str, Any] = {
     "cryosparc": {"license_secret_arn": LICENSE, "version": "5.0.6", "license_tokens": 100},
     "processing": {"recipes": "recipes", "on_landed": "spa-quickstart"},
     "budget": {"monthly_usd": 100.5, "emails": ["em@example.org"]},
+    "notifications": {"emails": ["ada@example.org", "em@example.org"], "job_minutes": 10},
     "permissions_boundary_arn": BOUNDARY,
     "log_retention_days": 365,
     "tags": {"Cost Center": "EM-4711", "owner": "em@example.org"},

@@ -90,6 +90,11 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
         ),
         None,
     ),
+    "`notifications`, from none": (put("notifications.emails", ["a@example.org"]), None),
+    "`notifications`, another address or time": (
+        put("notifications", {"emails": ["b@example.org"], "job_minutes": 5}),
+        put("notifications.emails", ["a@example.org"]),
+    ),
     "`tags`, `log_retention_days`": (
         lambda values: values.update(tags={"group": "em"}, log_retention_days=365),
         None,

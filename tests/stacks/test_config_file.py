@@ -26,6 +26,7 @@ from cdk_cryoem import (
     lustre_rules,
     microscope_ingest,
     monthly_budget,
+    notifications,
     parallel_cluster,
     pcs_rules,
     stages,
@@ -97,6 +98,11 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
                         "above 0"),
     "budget for nobody": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: []\n", 4, "budget.emails", [], "1 to 10"),
     "no address": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: [bob]\n", 4, "budget.emails", "bob", "an e-mail"),
+    "notices to no address": ("name: em\nnotifications:\n  emails: [bob]\n", 3, "notifications.emails", "bob", "an e-mail"),
+    "notices to one address twice": ("name: em\nnotifications:\n  emails: [a@b.c, a@b.c]\n", 3, "notifications.emails",
+                                     "a@b.c", "each address once"),
+    "notices of short jobs": ("name: em\nnotifications:\n  job_minutes: -1\n", 3, "notifications.job_minutes", -1,
+                              "0 (every job) to 10080"),
     "both agents": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", f"activation_key: {KEY}"), 5,
                     "microscopes[0].agent_arn", AGENT, "either agent_arn or activation_key"),
     "no agent": (microscope("nfs: {host: h, path: /k}"), 3, "microscopes[0].agent_arn", None, "exactly one"),
@@ -283,7 +289,7 @@ def rules(module: ModuleType) -> Iterator[tuple[range, str]]:
 
 def test_every_rule_has_a_wrong_value_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (config, config_file, config_sections, cryosparc, lane_module, lane_manifest, lustre_rules, microscope_ingest,
-               monthly_budget, parallel_cluster, pcs_rules, stages)  # fmt: skip
+               monthly_budget, notifications, parallel_cluster, pcs_rules, stages)  # fmt: skip
     broken: set[tuple[str, int]] = set()
 
     def noting(**values: Any) -> Problem:
