@@ -8,14 +8,21 @@ from typing import Any
 
 import pytest
 
-from cryoem_head import power_down, slurm, slurm_status
+from cryoem_head import power_down, settings, slurm, slurm_status
 
 BOOT, BUSY = "2026-03-02T10:04:00", "2026-03-02T11:00:00"
 EPOCH = f"{BOOT}_{BUSY}"
 
 
-def node(state: str = "IDLE+CLOUD", *, partitions: tuple[str, ...] = ("gpu4",)) -> slurm.Node:
-    return slurm.Node(name="n1", partitions=list(partitions), flags=state.split("+"), boot_time=BOOT, last_busy=BUSY)
+def node(state: str = "IDLE+CLOUD", *, partitions: tuple[str, ...] = ("gpu4",), reason: str = "") -> slurm.Node:
+    return slurm.Node(
+        name="n1",
+        partitions=list(partitions),
+        flags=state.split("+"),
+        boot_time=BOOT,
+        last_busy=BUSY,
+        reason=reason,
+    )
 
 
 def shown(name: str, state: str, partitions: str = "gpu4") -> str:
@@ -37,7 +44,14 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
         (node(), "", {}, "another epoch"),
         (node("ALLOCATED+CLOUD"), EPOCH, {}, "busy"),
         (node("IDLE+COMPLETING"), EPOCH, {}, "busy"),
-        (node("IDLE+CLOUD+POWERING_UP"), EPOCH, {}, "changing"),
+        (node("IDLE+CLOUD+POWERING_UP"), EPOCH, {}, ""),
+        (node("MIXED+CLOUD+POWERING_UP"), EPOCH, {}, "busy"),
+        (node("IDLE+CLOUD+POWERING_UP"), EPOCH, {"gpu4": 1}, "a job waits"),
+        (node("IDLE+CLOUD+POWER_DOWN+POWERING_UP"), EPOCH, {}, "changing"),
+        (node("DOWN+CLOUD+NOT_RESPONDING", reason="Not responding"), EPOCH, {}, ""),
+        (node("DOWN+CLOUD+NOT_RESPONDING", reason="broken fan"), EPOCH, {}, "changing"),
+        (node("DOWN+CLOUD+POWERED_DOWN", reason="ResumeTimeout reached"), EPOCH, {}, ""),
+        (node("DOWN+CLOUD+POWERED_DOWN", reason="(Code:InsufficientInstanceCapacity)Failure"), EPOCH, {}, "changing"),
         (node("IDLE+CLOUD+POWERED_DOWN"), EPOCH, {}, "changing"),
         (node(), EPOCH, {"gpu4": 1}, "a job waits"),
         (node(partitions=("gpu4", "live")), EPOCH, {"live": 1}, "a job waits"),
@@ -135,16 +149,26 @@ def test_slurm_status_shows_what_is_paid_for(cluster: Path, fake: Any, capsys: p
         'case $* in *PENDING*) printf "gpu4|Resources\\ngpu4|Priority\\ngpu4|JobHeldUser\\n" ;; *CONFIGURING*) echo "cpu|None" ;; esac',
     )
     fake("who", "printf 'ada pts/0\\nbob pts/1\\n'")
-    nodes = cluster.with_name("scontrol.nodes")
-    nodes.write_text(
-        "\n".join(
-            [shown("up", "IDLE+CLOUD", "live,gpu4"), shown("off", "IDLE+CLOUD+POWERED_DOWN"), shown("on", "DOWN*")]
-        )
+    lines = [
+        shown("up", "IDLE+CLOUD", "live,gpu4"),
+        shown("off", "IDLE+CLOUD+POWERED_DOWN"),
+        shown("dead", "DOWN+CLOUD") + " NodeAddr=10.0.1.4 Reason=Not responding [slurm@2026-03-02T11:20:00]",
+        shown("boots", "IDLE+CLOUD+POWERING_UP"),
+        shown("works", "MIXED+CLOUD"),
+    ]
+    cluster.with_name("scontrol.nodes").write_text("\n".join(lines))
+    fake(
+        "scontrol",
+        'case $* in *nodes*) cat "$0.nodes" ;; *) echo "PartitionName=gpu4 State=UP"; echo "PartitionName=old State=DOWN" ;; esac',
     )
+    (settings.load().spool / "1.json").touch()
     slurm_status.main()
     document = printed(capsys)
     assert (document["pending"], document["running"], document["logins"]) == ({"gpu4": 2}, {"cpu": 1}, 2)
-    (up,) = document["nodes"]
-    assert document["powered_up"] == 2
+    assert (document["powered_up"], document["closed"], document["spool"]) == (4, ["old"], 1)
+    assert document["addresses"] == ["", "10.0.1.4", "", ""]
+    up, dead, boots = document["nodes"]
     assert up["idle_since"] == slurm.parse_nodes(shown("up", "IDLE"))[0].idle_since
     assert up == {"name": "up", "lane": "live", "state": "idle", "epoch": EPOCH, "idle_since": up["idle_since"]}
+    assert (dead["state"], dead["idle_since"] - up["idle_since"]) == ("down", 1200)
+    assert (boots["name"], boots["state"]) == ("boots", "booting")

@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
-from cryoem_head import register_lanes, settings
+from cryoem_head import register_lanes, settings, slurm
 
 
 def lane(name: str, **changes: Any) -> dict[str, Any]:
@@ -47,8 +47,9 @@ class Cryosparc:
         self.scripts[json.loads(files["cluster_info.json"])["name"]] = files["cluster_script.sh"]
 
     def remove(self, name: str) -> None:
-        self._change(f"remove {name}")
-        del self.scripts[name]
+        if name in self.scripts:
+            self._change(f"remove {name}")
+            del self.scripts[name]
 
     def _change(self, what: str) -> None:
         if self.failing:
@@ -66,6 +67,8 @@ class World:
         self._capsys, self._monkeypatch = capsys, monkeypatch
         monkeypatch.setattr(boto3, "client", lambda service, region_name: self)
         monkeypatch.setattr(register_lanes, "connect", lambda here: self.master)
+        self.jobs, self.partitions = "", "PartitionName=a State=UP\nPartitionName=b State=UP\n"
+        monkeypatch.setattr(slurm, "run", lambda *c: self.jobs if c[0] == "squeue" else self.partitions)
 
     def get_parameter(self, *, Name: str) -> dict[str, Any]:
         assert Name == "/cryo/lanes"
@@ -273,9 +276,10 @@ def test_what_cryosparc_is_given_is_what_its_own_client_accepts(world: World) ->
     removed: list[str] = []
     resources = SimpleNamespace(
         add_cluster=given.append,
-        find_clusters=lambda: given,
-        remove_cluster=removed.append,
-        remove_lane=removed.append,
+        find_clusters=lambda: [target for target in given if f"cluster {target.name}" not in removed],
+        find_lanes=lambda: [target for target in given if f"lane {target.name}" not in removed],
+        remove_cluster=lambda name: removed.append(f"cluster {name}"),
+        remove_lane=lambda name: removed.append(f"lane {name}"),
     )
     master = object.__new__(register_lanes.Cryosparc)
     master._api = SimpleNamespace(resources=resources)
@@ -286,5 +290,28 @@ def test_what_cryosparc_is_given_is_what_its_own_client_accepts(world: World) ->
     assert (target.cache_path, target.cache_quota_mb) == ("/scratch/cryosparc-cache", 360_000)
     assert target.config.script_tpl == files["cluster_script.sh"]
     assert "{{ script_path_abs }}" in target.config.qsub_cmd_tpl
+    removed.append("cluster a")
     master.remove("a")
-    assert removed == ["a", "a"]
+    assert removed == ["cluster a", "lane a"], "what an earlier try left is removed too"
+    master.remove("a")
+    assert removed == ["cluster a", "lane a"]
+    removed.clear()
+    master.remove("a")
+    assert removed == ["cluster a", "lane a"]
+
+
+def test_a_lane_that_jobs_use_is_kept_until_they_have_gone(world: World) -> None:
+    world.converge(lane("a"), lane("b"))
+    world.jobs = "a\na,b\n"
+    found = world.run("converge", lane("b"))
+    assert (found["changes"], found["kept"]) == ({"set": [], "removed": []}, ["a"])
+    assert found["registered"] == found["wanted"], "nothing is left to do before the job has gone"
+    assert world.folders == ["a", "b"]
+    world.jobs = "b\n"
+    assert world.run("show", lane("b"))["registered"].keys() == {"a", "b"}
+    assert world.converge(lane("b")) == {"set": [], "removed": ["a"]}
+
+
+def test_a_lane_whose_partition_is_down_is_told(world: World) -> None:
+    world.partitions = "PartitionName=a State=INACTIVE\nPartitionName=b State=UP\nPartitionName=mine State=DOWN\n"
+    assert world.run("converge", lane("a"), lane("b"))["closed"] == ["a"]

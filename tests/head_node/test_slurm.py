@@ -49,7 +49,9 @@ def node(state: str = "IDLE+CLOUD", **fields: Any) -> slurm.Node:
         ("ALLOCATED+CLOUD+DRAIN+POWER_DOWN", "busy", True),
         ("IDLE+COMPLETING", "busy", True),
         ("DOWN+CLOUD+COMPLETING", "busy", True),
-        ("IDLE+CLOUD+POWERING_UP", "changing", True),
+        ("IDLE+CLOUD+POWERING_UP", "booting", True),
+        ("IDLE+CLOUD+NOT_RESPONDING+POWERING_UP", "booting", True),
+        ("IDLE+CLOUD+DRAIN+POWER_DOWN+NOT_RESPONDING+POWERING_UP", "changing", True),
         ("IDLE+CLOUD+DRAIN+POWER_DOWN", "changing", True),
         ("IDLE+CLOUD+POWERING_DOWN", "changing", True),
         ("IDLE+CLOUD+NOT_RESPONDING", "changing", True),
@@ -122,11 +124,44 @@ def test_nodes_are_asked_for_by_name(home: Path, fake: Any) -> None:
 def test_jobs_by_partition_counts_each_partition_a_job_could_start_in(home: Path, fake: Any) -> None:
     calls = fake(
         "squeue",
-        "printf 'gpu4|Resources\\ngpu4,live|Dependency\\ncpu|Priority\\ncpu|DependencyNeverSatisfied\\nlive|PartitionTimeLimit\\n'",
+        "printf 'gpu4|Resources\\ngpu4,live|None\\ncpu|Priority\\ncpu|DependencyNeverSatisfied\\nlive|PartitionTimeLimit\\n"
+        "live|PartitionDown\\nlive|Dependency\\ngpu4|Licenses\\ngpu4|Nodes required for job are DOWN, DRAINED or reserved\\n'",
     )
     settings.load()
-    assert slurm.jobs_by_partition("PENDING") == {"gpu4": 2, "live": 1, "cpu": 1}
-    assert calls.read_text() == "--noheader --states PENDING --format %P|%r\n"
+    assert slurm.jobs_by_partition("PENDING") == {"gpu4": 3, "live": 1, "cpu": 1}
+    assert slurm.jobs_by_partition("PENDING", blocked=True) == {"live": 1, "gpu4": 1}
+    assert calls.read_text() == "--noheader --states PENDING --format %P|%r\n" * 2
+
+
+def test_partitions_of_all_jobs_and_those_that_are_closed(home: Path, fake: Any) -> None:
+    fake("squeue", "printf 'gpu4\\ncpu,live\\n'")
+    fake(
+        "scontrol",
+        "printf 'PartitionName=a State=UP\\nPartitionName=b State=DOWN TotalCPUs=8\\nPartitionName=c State=INACTIVE\\n'",
+    )
+    settings.load()
+    assert slurm.partitions_of_jobs() == {"gpu4", "cpu", "live"}
+    assert slurm.closed_partitions() == ["b", "c"]
+
+
+# Seen with Slurm 22.05.8 and 23.11: what becomes of nodes that die or never come up.
+@pytest.mark.parametrize(
+    ("state", "reason", "expected", "paid"),
+    [
+        ("DOWN+CLOUD+POWERED_DOWN+NOT_RESPONDING", "ResumeTimeout reached [slurm@2026-03-02T11:30:00]", "down", True),
+        ("DOWN+CLOUD+NOT_RESPONDING", "Not responding [slurm@2026-03-02T11:30:00]", "down", True),
+        ("DOWN+CLOUD+DRAIN+POWER_DOWN+NOT_RESPONDING", "Not responding [slurm@2026-03-02T11:30:00]", "changing", True),
+        ("DOWN+CLOUD+POWERED_DOWN", "(Code:InsufficientInstanceCapacity)Failure when resuming nodes [root@2026-03-02T11:30:00]", "changing", False),
+        ("DOWN+CLOUD", "fan [root@2026-03-02T11:30:00]", "changing", True),
+        ("DOWN+CLOUD", "Not responding", "down", True),
+    ],
+)  # fmt: skip
+def test_only_a_node_that_slurm_itself_gave_up_is_down(state: str, reason: str, expected: str, paid: bool) -> None:
+    text = f"NodeName=n NodeAddr=10.0.1.9 State={state} Partitions=gpu4 BootTime=None LastBusyTime=2026-03-02T11:00:00 Reason={reason}\n"
+    (found,) = slurm.parse_nodes(text)
+    assert (found.state, found.powered_up, found.address) == (expected, paid, "10.0.1.9")
+    moment = "2026-03-02T11:30:00" if "@" in reason else "2026-03-02T11:00:00"
+    assert found.since == datetime.fromisoformat(moment).timestamp()
 
 
 def test_a_command_that_fails_is_an_error(home: Path, fake: Any) -> None:

@@ -9,9 +9,11 @@ from datetime import datetime
 from typing import Dict, List, Optional, Set
 
 _FIELD = re.compile(r"(\w+(?:/\w+)?)=(\S*)")
-_LEAVING = ("POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN")
 _DOWN = ("DOWN", "FAIL", "NOT_RESPONDING")
-_WHEN = re.compile(r"\[\w+@(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\]")
+_REASON = re.compile(r" Reason=(.*?)(?: \[\w+@(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\])?$")
+# Slurm's own words for a node that died, and for one that never came up. It does nothing more about either: whatever was
+# started for them runs on. A node that a person or the engine took down has other reasons, and is theirs.
+_LOST = ("Not responding", "ResumeTimeout reached")
 # Reasons for which a pending job waits until a person does something (squeue man page, JOB REASON CODES).
 _NEVER = (
     "JobHeldUser",
@@ -22,6 +24,8 @@ _NEVER = (
     "PartitionTimeLimit",
     "PartitionNodeLimit",
     "BadConstraints",
+    "PartitionDown",
+    "PartitionInactive",
 )
 # Reasons that say nothing of when it may start: hours may go by, or none.
 _BLOCKED = ("Dependency", "Licenses", "BeginTime", "Assoc", "QOS", "Reservation")
@@ -38,24 +42,36 @@ class Node:
     boot_time: str
     last_busy: str
     address: str = ""
+    reason: str = ""
     noted_at: str = ""
 
     @property
+    def lost(self) -> bool:
+        """Whether Slurm has given it up, without telling anybody to switch it off."""
+        return "DOWN" in self.flags and self.reason.startswith(_LOST) and not self._leaving
+
+    @property
     def powered_up(self) -> bool:
-        """Whether somebody pays for it."""
-        return "POWERED_DOWN" not in self.flags
+        """Whether somebody pays for it, or may: Slurm calls a node that never came up POWERED_DOWN at once."""
+        return "POWERED_DOWN" not in self.flags or self.lost
+
+    @property
+    def _leaving(self) -> bool:
+        return "POWER_DOWN" in self.flags or "POWERING_DOWN" in self.flags
 
     @property
     def state(self) -> str:
-        """busy, idle, booting without a job, down (paid for, and of no use), or changing (going down, drained)."""
+        """busy, idle, booting (without a job), down (given up by Slurm), or changing (going down, in trouble)."""
         if any(flag in _BUSY for flag in self.flags):
             return "busy"
-        if any(flag in _LEAVING for flag in self.flags):
+        if self.lost:
+            return "down"
+        if self._leaving or "POWERED_DOWN" in self.flags:
             return "changing"
         if "POWERING_UP" in self.flags:
             return "booting"
         if any(flag in _DOWN for flag in self.flags):
-            return "down"
+            return "changing"
         return "idle" if "IDLE" in self.flags else "changing"
 
     @property
@@ -94,6 +110,7 @@ def parse_nodes(text: str) -> List[Node]:
     for line in text.splitlines():
         fields: Dict[str, str] = dict(_FIELD.findall(line))
         if "NodeName" in fields:
+            reason = _REASON.search(line)
             nodes.append(
                 Node(
                     name=fields["NodeName"],
@@ -103,7 +120,8 @@ def parse_nodes(text: str) -> List[Node]:
                     boot_time=fields.get("BootTime", "None"),
                     last_busy=fields.get("LastBusyTime", "None"),
                     address=fields.get("NodeAddr", ""),
-                    noted_at=next(iter(_WHEN.findall(line)), ""),
+                    reason=reason[1] if reason else "",
+                    noted_at=(reason[2] or "") if reason else "",
                 )
             )
     return nodes
