@@ -21,6 +21,7 @@ from cdk_cryoem import (
     Microscope,
     MonthlyBudget,
     NfsShare,
+    Notifications,
     ParallelCluster,
     Pcs,
     SmbShare,
@@ -60,7 +61,7 @@ def everything(stack: Stack) -> None:
         stack, "Pcs", vpc=vpc, subnet=vpc.private_subnets[0], lanes=[*default_lanes(), default_lanes()[1].spot_twin()],
         file_system=store, ami_id="ami-0a1b2c3d4e5f60718", size="MEDIUM",
     )  # fmt: skip
-    CryoEmPlatform(
+    platform = CryoEmPlatform(
         stack,
         "Platform",
         vpc=vpc,
@@ -69,6 +70,10 @@ def everything(stack: Stack) -> None:
         engine=cluster,
         microscopes={name: Microscope(share=share, activation_key=ACTIVATION_KEY) for name, share in shares.items()},
     )
+    Notifications(
+        stack, "Notifications", event_bus=cluster.event_bus, records=platform.hooks.records,
+        alarm_topic=platform.hooks.alarm_topic, emails=["a@example.org"],
+    )  # fmt: skip
     MonthlyBudget(stack, "Budget", limit_usd=1, emails=["a@example.org"])
 
 
@@ -153,7 +158,7 @@ def test_every_queue_refuses_plain_http(template: dict[str, Any]) -> None:
         in [s.get("Condition") for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
     }
     assert guarded == set(resources(template, "AWS::SQS::Queue"))
-    assert len(guarded) == 8
+    assert len(guarded) == 10
 
 
 def test_nothing_has_a_physical_name_but_the_two_that_must(template: dict[str, Any]) -> None:

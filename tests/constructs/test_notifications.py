@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,6 +133,18 @@ def test_it_may_publish_to_the_topic_and_write_down_what_it_told_and_no_more(def
         "dynamodb:GetItem": (TABLE, own),
         "dynamodb:PutItem": (TABLE, own),
     }
+
+
+def test_the_page_of_actions_lists_what_the_role_may(defaults: Made) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "iam.md").read_text().partition("\n## Notifier\n")[2]
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    listed = re.findall(r"`(\w+:\w+)`", rows)
+    allowed = {
+        action
+        for statement in statements(defaults[2])
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    assert sorted(listed) == sorted(allowed)
 
 
 def test_the_key_of_a_table_of_yours_may_be_used(made: Made) -> None:
