@@ -100,6 +100,7 @@ class LaneHooks(Construct):
             "START_PROCESSING_DOCUMENT": self.documents.start_processing.ref,
             "STOP_HEAD_NODE_DOCUMENT": self.documents.stop_head_node.ref,
             "LIVE_SESSIONS_DOCUMENT": self.documents.live_sessions.ref,
+            "PAUSE_LIVE_SESSION_DOCUMENT": self.documents.pause_live_session.ref,
             "QUIET_MINUTES": str(quiet_minutes),
             "SENTINEL": sentinel or "",
             "RECIPE": recipe or "",
@@ -250,7 +251,11 @@ class LaneHooks(Construct):
         assert self.node_hook.queue is not None
         self.node_hook.queue.grant_send_messages(self.node_hook.role)
         documents.grant_send(
-            self.sweeper.role, documents.stop_head_node, documents.live_sessions, instance_id=head_node
+            self.sweeper.role,
+            documents.stop_head_node,
+            documents.live_sessions,
+            documents.pause_live_session,
+            instance_id=head_node,
         )
         # DescribeFileSystems is asked for all of the account's, to find those that nothing uses any longer.
         self.sweeper.allow(actions=["fsx:DescribeFileSystems"], resources=["*"])

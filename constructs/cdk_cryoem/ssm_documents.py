@@ -18,7 +18,7 @@ NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 """Datasets and recipes that may be named in a command."""
 _NODES_PATTERN = "^[A-Za-z0-9-]+=[A-Za-z0-9:_.-]+(,[A-Za-z0-9-]+=[A-Za-z0-9:_.-]+){0,99}$"
 _SECONDS_PATTERN = "^[0-9]{1,12}$"
-_SESSION_PATTERN = "^(none|P[0-9]{1,9}S[0-9]{1,9})$"
+_SESSION_PATTERN = "^P[0-9]{1,9}S[0-9]{1,9}$"
 _FENCE_PATTERN = "^[0-9a-f]{64}$"
 
 
@@ -34,8 +34,8 @@ class _Parameter:
 
 
 class HeadNodeDocuments(Construct):
-    """The verbs of the head node: slurm-status, power-down, register-lanes, start-processing, live-sessions, backup-database,
-    stop-head-node.
+    """The verbs of the head node: slurm-status, power-down, register-lanes, start-processing, live-sessions (show and
+    pause), backup-database, stop-head-node.
 
     Each runs one script of the head node's own, which looks at the truth before it acts and prints one JSON document.
     The names are generated. Costs nothing.
@@ -85,13 +85,17 @@ class HeadNodeDocuments(Construct):
         )
         self.live_sessions: ssm.CfnDocument = self._document(
             "LiveSessions",
-            "Show cryoSPARC Live sessions that hold GPUs and get no exposures, or pause one",
-            "live-sessions '{{ Mode }}' --idle-minutes '{{ IdleMinutes }}' --session '{{ Session }}' --seen '{{ Seen }}'",
+            "Show cryoSPARC Live sessions that hold GPUs and get no exposures",
+            "live-sessions show --idle-minutes '{{ IdleMinutes }}'",
+            {"IdleMinutes": _Parameter(description="Without an exposure for so long", pattern="^[0-9]{1,5}$")},
+        )
+        self.pause_live_session: ssm.CfnDocument = self._document(
+            "PauseLiveSession",
+            "Pause a cryoSPARC Live session, if it is still idle since the moment it was seen",
+            "live-sessions pause --session '{{ Session }}' --seen '{{ Seen }}'",
             {
-                "Mode": _Parameter(description="show or pause", pattern="^(show|pause)$", default="show"),
-                "IdleMinutes": _Parameter(description="Without an exposure for so long", pattern="^[0-9]{1,5}$"),
-                "Session": _Parameter(description="Project and session", pattern=_SESSION_PATTERN, default="none"),
-                "Seen": _Parameter(description="Idle since, when decided", pattern=_SECONDS_PATTERN, default="0"),
+                "Session": _Parameter(description="Project and session, P3S1", pattern=_SESSION_PATTERN),
+                "Seen": _Parameter(description="Idle since, epoch seconds", pattern=_SECONDS_PATTERN),
             },
         )
         self.backup_database: ssm.CfnDocument = self._document(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 INSTANCE_SECONDS = 900
 """How old an instance is before it is asked after: one boots in five minutes, and Slurm gives up after 35 only what it
@@ -41,7 +41,7 @@ class FileSystem:
 class Leak:
     """Something that costs money, since when, and what to do about it."""
 
-    kind: Literal["instance", "slurm-node", "live-session", "file-system"]
+    kind: Literal["instance", "live-session", "file-system"]
     id: str
     since: float
     advice: str
@@ -97,6 +97,19 @@ def forgotten_file_systems(found: Iterable[FileSystem], *, ours: str, cluster_is
         for each in known.values()
         if each.system == system and (each.file_system_id != ours or cluster_is_gone)
     ]
+
+
+def idle_session(session: Mapping[str, Any]) -> Leak:
+    """A Live session as the head node's live-sessions prints it. It is paused by whoever found it."""
+    return Leak(
+        kind="live-session",
+        id=str(session["id"]),
+        since=float(session["since"]),
+        advice=(
+            f"{session['gpus']} GPUs of lane {session['lane']} had no exposure for {session['idle_minutes']} minutes: "
+            "it is paused, and goes on when somebody starts it again"
+        ),
+    )
 
 
 def over(known: Iterable[Mapping[str, object]], found: Iterable[Leak]) -> list[str]:

@@ -37,6 +37,7 @@ class Settings:
     start_processing_document: str
     stop_head_node_document: str
     live_sessions_document: str
+    pause_live_session_document: str
     quiet_minutes: int
     sentinel: str
     recipe: str
@@ -68,6 +69,7 @@ class Settings:
             recipe=environment["RECIPE"],
             stop_head_node_document=environment["STOP_HEAD_NODE_DOCUMENT"],
             live_sessions_document=environment["LIVE_SESSIONS_DOCUMENT"],
+            pause_live_session_document=environment["PAUSE_LIVE_SESSION_DOCUMENT"],
             stop_head_node_after_minutes=int(environment["STOP_HEAD_NODE_AFTER_MINUTES"]),
             waiting=Waiting.parse(json.loads(environment["WAITING"])) if environment["WAITING"] else None,
             awake=WorkingHours.parse(json.loads(environment["AWAKE"])) if environment["AWAKE"] else None,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .. import leaks
 from ..events_out import CostLeakFound
+from ..head_node import CommandFailed
 from ..hints import log
 from ..nodes import Status
 from ..world import World
@@ -25,6 +29,8 @@ def reconcile(w: World, status: Status | None, *, now: float) -> None:
             _file_systems(w), ours=w.settings.file_system, cluster_is_gone=w.head_node.look()[0] in _GONE
         ),
     ]
+    sessions = [] if status is None else _idle_sessions(w)
+    found += [leaks.idle_session(session) for session in sessions]
     for leak in found:
         told = CostLeakFound(kind=leak.kind, id=leak.id, since=leak.since, advice=leak.advice)
         fields = {"kind": leak.kind, "id": leak.id, "since": leak.since, "advice": leak.advice}
@@ -32,6 +38,25 @@ def reconcile(w: World, status: Status | None, *, now: float) -> None:
             log.warning("cost leak: %s %s: %s", leak.kind, leak.id, leak.advice)
     for name in leaks.over(w.records.known("leak"), found):
         w.records.forget("leak", name)
+    for session in sessions:
+        _pause(w, session)
+
+
+def _idle_sessions(w: World) -> list[Mapping[str, Any]]:
+    """Live sessions that hold GPUs and get no exposures; none while cryoSPARC does not answer."""
+    try:
+        printed = w.head_node.run(w.settings.live_sessions_document, {"IdleMinutes": str(w.settings.live_idle_minutes)})
+    except CommandFailed as error:
+        log.warning("Live sessions were not looked at: %s", error)
+        return []
+    found: list[Mapping[str, Any]] = printed["sessions"]
+    return found
+
+
+def _pause(w: World, session: Mapping[str, Any]) -> None:
+    """Nothing of a session is lost by that: whoever starts it again goes on where it was."""
+    fenced = {"Session": str(session["id"]), "Seen": str(int(session["since"]))}
+    log.info("Live session: %s", w.head_node.run(w.settings.pause_live_session_document, fenced))
 
 
 def _instances(w: World) -> list[leaks.Instance]:
