@@ -239,7 +239,7 @@ def without_references(value: Any) -> Any:
         if any(found.startswith("Engine") for found in references(here)):
             return "<engine>"
         return {
-            key: "<generation>" if key == "ENGINE_GENERATION" else without_references(inner)
+            key: f"<{key}>" if key in ("ENGINE_GENERATION", "INSTANCE_TAG") else without_references(inner)
             for key, inner in value.items()
         }
     if isinstance(value, list):

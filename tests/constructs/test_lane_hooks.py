@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ class FakeEngine:
     generation: str
     event_bus: events.IEventBus
     lane_manifest: LaneManifest
+    instance_tag: tuple[str, str] = ("fake:cluster", "cryoem")
 
     def metric_lost_job_records(self) -> None:
         """None."""
@@ -99,7 +101,8 @@ def environment(template: Template) -> dict[str, Any]:
     functions = template.find_resources("AWS::Lambda::Function").values()
     first: dict[str, Any]
     first, *others = (
-        {k: v for k, v in f["Properties"]["Environment"]["Variables"].items() if k != "QUEUE_URL"} for f in functions
+        {k: v for k, v in f["Properties"]["Environment"]["Variables"].items() if k not in ("QUEUE_URL", "QUEUES")}
+        for f in functions
     )
     assert all(other == first for other in others), "all hooks read the same environment"
     return first
@@ -210,7 +213,32 @@ def test_jobs_and_landed_datasets_of_this_cluster_come_from_the_engines_bus(made
     for name, source in (("JobFinished", "cryoem.slurm"), ("DatasetLanded", "cryoem.platform")):
         found = pattern(template, name)
         assert (found["source"], found["detail"]) == ([source], {"cluster": ["cryoem"]})
-    template.resource_properties_count_is("AWS::Events::Rule", {"EventBusName": "jobs"}, 2)
+    template.resource_properties_count_is("AWS::Events::Rule", {"EventBusName": "jobs"}, 3)
+
+
+def test_troubles_reach_the_alarm_topic(made: Made) -> None:
+    template = made[2]
+    found = pattern(template, "Trouble")
+    assert found["detail-type"] == ["Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone"]
+    assert (found["source"], found["detail"]) == (["cryoem.platform"], {"cluster": ["cryoem"]})
+    (rule,) = [r for name, r in template.find_resources("AWS::Events::Rule").items() if "Trouble" in name]
+    (target,) = rule["Properties"]["Targets"]
+    assert target["Arn"] == TOPIC
+    assert target["DeadLetterConfig"]
+
+
+def test_the_sweeper_may_send_dead_letters_back_to_each_queue(made: Made) -> None:
+    stack, hooks, template = made
+    (queues,) = [
+        found
+        for function in template.find_resources("AWS::Lambda::Function").values()
+        if (found := function["Properties"]["Environment"]["Variables"]["QUEUES"]) != "[]"
+    ]
+    text = "".join(part if isinstance(part, str) else "URL" for part in queues["Fn::Join"][1])
+    assert [each["name"] for each in json.loads(text)] == ["dataset", "lane", "node"]
+    assert {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SendMessage"} <= actions_of(made, hooks.sweeper)
+    assert "sqs:SendMessage" not in actions_of(made, hooks.lane_hook)
+    assert "sqs:SendMessage" in actions_of(made, hooks.node_hook), "its reminders"
 
 
 def test_a_running_head_node_and_a_changed_manifest_wake_the_lane_hook(made: Made) -> None:
@@ -230,7 +258,7 @@ def test_no_hook_can_read_write_or_delete_a_movie_or_end_an_instance(made: Made)
     for hook in (hooks.dataset_hook, hooks.lane_hook, hooks.node_hook, hooks.sweeper):
         found = actions_of(made, hook)
         assert {a for a in found if a.startswith("s3:")} <= {"s3:ListBucket"}
-        assert not [a for a in found if "Delete" in a and not a.startswith("sqs:")]
+        assert not [a for a in found if "Delete" in a and not a.startswith(("sqs:", "dynamodb:"))]
         assert "ec2:TerminateInstances" not in found
         assert not [a for a in found if a.endswith("*")], found
 
@@ -248,10 +276,11 @@ def test_each_hook_may_do_its_own_verbs(made: Made) -> None:
         return [name for name, found in own.items() if action in found]
 
     assert may("ec2:StartInstances") == ["dataset", "sweeper"]
-    assert may("ec2:StopInstances") == ["sweeper"]
+    assert may("ec2:StopInstances") == [], "the head node stops itself"
+    assert may("fsx:DescribeFileSystems") == ["sweeper"]
     assert may("ssm:SendCommand") == ["lane", "node", "sweeper"]
     assert may("datasync:DescribeTaskExecution") == ["dataset"]
-    assert may("events:PutEvents") == ["dataset", "sweeper"]
+    assert may("events:PutEvents") == ["dataset", "lane", "node", "sweeper"]
     assert may("ssm:GetParameter") == ["lane", "node", "sweeper"]
 
 
@@ -288,7 +317,8 @@ def test_cloudwatch_may_publish_to_the_new_alarm_topic(defaults: Made) -> None:
     (policy,) = defaults[2].find_resources("AWS::SNS::TopicPolicy").values()
     allowed = [s for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"]
     assert [(s["Action"], s["Principal"]) for s in allowed] == [
-        ("sns:Publish", {"Service": "cloudwatch.amazonaws.com"})
+        ("sns:Publish", {"Service": "cloudwatch.amazonaws.com"}),
+        ("sns:Publish", {"Service": "events.amazonaws.com"}),
     ]
 
 

@@ -24,6 +24,11 @@ GOOD = {
     "Dataset": ["em-1", "Session_2026.11.21", "a" * 100],
     "Recipe": ["spa-quickstart"],
     "Objects": ["0", "50000"],
+    "UsedUntil": ["0", "1800000000"],
+    "LaunchedAt": ["1800000000"],
+    "IdleMinutes": ["60"],
+    "Session": ["P3S1"],
+    "Seen": ["1800000000"],
 }
 SHELL = [";", "$(", "`", "'", '"', "\n", " ", "|", "&", ">", "\\", "{{", "/"]
 PARAMETERS = sorted(GOOD)
@@ -59,7 +64,10 @@ def test_there_is_one_document_for_each_verb(contents: Contents) -> None:
     verbs = sorted(
         re.sub(r'^exec "\$\{CRYOEM_HOME:-/opt/cryoem\}/bin/"([a-z-]+).*', r"\1", lines[-1]) for lines in commands
     )
-    assert verbs == ["backup-database", "power-down", "register-lanes", "slurm-status", "start-processing"]
+    assert verbs == [
+        "backup-database", "live-sessions", "live-sessions", "power-down", "register-lanes", "slurm-status",
+        "start-processing", "stop-head-node",
+    ]  # fmt: skip
 
 
 def test_a_backup_has_the_time_it_needs(contents: Contents) -> None:
@@ -132,7 +140,7 @@ def test_two_sets_fit_in_one_stack_and_names_are_generated(stack: Stack) -> None
     for name in ("A", "B"):
         HeadNodeDocuments(stack, name)
     template = Template.from_stack(stack)
-    template.resource_count_is("AWS::SSM::Document", 10)
+    template.resource_count_is("AWS::SSM::Document", 16)
     template.all_resources_properties(
         "AWS::SSM::Document", {"Name": Match.absent(), "DocumentType": "Command", "UpdateMethod": "NewVersion"}
     )
