@@ -127,7 +127,7 @@ class Demo:
                 ],
                 landed=float(record["landed_at"]),
                 head_node=[(e.at, e.detail["state"]) for e in seen.seen("aws.ec2") if self._is_head(e.detail)],
-                lanes_registered=float(lanes["at"]),
+                lanes_registered=float(lanes["looked_at"]),
                 nodes=spans,
                 summary=summary,
                 resolution_angstrom=agreement.resolution_angstrom,
