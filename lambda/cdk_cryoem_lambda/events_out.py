@@ -199,7 +199,7 @@ class CostLeakFound(PlatformEvent):
     detail_type = "Cost Leak Found"
     identity = ("kind", "id", "since")
     daily = True
-    kind: Literal["instance", "slurm-node", "live-session", "file-system"]
+    kind: Literal["instance", "live-session", "file-system"]
     id: str
     since: float
     advice: str

@@ -34,7 +34,6 @@ _JOB_ENDS: Mapping[str, str] = {
 }
 _LEAKS: Mapping[str, str] = {
     "instance": "Instance",
-    "slurm-node": "Slurm node",
     "live-session": "Live session",
     "file-system": "File system",
 }
@@ -152,7 +151,7 @@ def _job(detail: Detail) -> tuple[str, str]:
     ended = _JOB_ENDS.get(state, f"ended as {_short(state)}")
     usd = f", {money(float(detail['usd']))}" if "usd" in detail else ""
     seconds = float(detail["seconds"])
-    name = job_name(str(detail["name"])) or str(detail["job_id"])
+    name = job_name(str(detail["name"])) or _short(detail["job_id"])
     started, submitted = float(detail["started_at"]), float(detail["submitted_at"])
     waited = duration(started - submitted) if started >= submitted > 0 else ""
     return f"Your job {name} {ended}: {duration(seconds)}{usd} ({_short(str(detail['lane']))})", _lines(
