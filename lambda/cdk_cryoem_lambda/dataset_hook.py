@@ -30,7 +30,7 @@ def parse(event: Event) -> Hint:
     """An S3 or a DataSync event."""
     if event["source"] == "aws.datasync":
         return Hint(execution=next(arn for arn in event["resources"] if "/execution/" in arn))
-    key = str(event["detail"]["object"]["key"])
+    key = event["detail"]["object"]["key"]
     return Hint(dataset=dataset_of(key), file=key.rpartition("/")[2])
 
 

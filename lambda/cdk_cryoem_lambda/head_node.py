@@ -53,13 +53,19 @@ class HeadNode:
 
     def run(self, document: str, parameters: Mapping[str, str] | None = None, *, seconds: float = 90) -> dict[str, Any]:
         """Run one of its documents and return what it printed. Errors: CommandFailed with its own words."""
-        sent = self._ssm.send_command(
-            DocumentName=document,
-            InstanceIds=[self.instance_id],
-            # A command that waits for longer would act on what was true long ago.
-            TimeoutSeconds=60,
-            Parameters={name: [value] for name, value in (parameters or {}).items()},
-        )
+        try:
+            sent = self._ssm.send_command(
+                DocumentName=document,
+                InstanceIds=[self.instance_id],
+                # A command that waits for longer would act on what was true long ago.
+                TimeoutSeconds=60,
+                Parameters={name: [value] for name, value in (parameters or {}).items()},
+            )
+        except ClientError as error:
+            # It is running for EC2, but its agent does not answer yet, or not any more.
+            if error.response["Error"]["Code"] == "InvalidInstanceId":
+                raise CommandFailed(f"{document}: {self.instance_id} takes no commands now") from error
+            raise
         answer = self._answer(sent["Command"]["CommandId"], seconds)
         if answer["Status"] != "Success":
             words = str(answer.get("StandardErrorContent", "")).strip()

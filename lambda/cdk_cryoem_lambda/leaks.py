@@ -53,18 +53,21 @@ class Leak:
 
 
 def forgotten_instances(
-    instances: Iterable[Instance], *, head_node: str, addresses: Sequence[str] | None, now: float
-) -> list[Leak]:
-    """Instances of the cluster that Slurm does not know. addresses: of its nodes; None while the head node sleeps.
+    instances: Iterable[Instance], *, head_node: str, addresses: Sequence[str] | None, asleep: bool, now: float
+) -> list[Leak] | None:
+    """Instances of the cluster that Slurm does not know; None when the two cannot be compared.
 
-    They are told of, not terminated: should an engine name its nodes otherwise, this would kill jobs. When Slurm has
-    nodes and none of them can be found among the instances, the two cannot be compared, and nothing is said.
+    addresses: of all its nodes that are on; None when Slurm did not say. asleep: the head node is off, and Slurm with it.
+    They are told of, not terminated: should an engine name its nodes otherwise, this would kill jobs. Nor can they be
+    compared when Slurm has nodes and none of them is found among the instances.
     """
+    if addresses is None and not asleep:
+        return None
     compute = [instance for instance in instances if instance.instance_id != head_node]
     known = set(addresses or ())
     if known and not any(instance.names & known for instance in compute):
-        return []
-    reason = "Slurm has no node there" if addresses is not None else "the head node sleeps"
+        return None
+    reason = "the head node sleeps" if addresses is None else "Slurm has no node there"
     return [
         Leak(
             kind="instance",
@@ -112,7 +115,9 @@ def idle_session(session: Mapping[str, Any]) -> Leak:
     )
 
 
-def over(known: Iterable[Mapping[str, object]], found: Iterable[Leak]) -> list[str]:
-    """Names of leaks that were written down and are not there any longer."""
-    still = {leak.name for leak in found}
-    return sorted(str(item["sk"]) for item in known if str(item["sk"]) not in still)
+def over(known: Iterable[Mapping[str, object]], found: Mapping[str, Sequence[Leak] | None]) -> list[str]:
+    """Names of leaks that were written down and are not there any longer. found: by kind; None was not looked for."""
+    not_looked_for = {kind for kind, leaks in found.items() if leaks is None}
+    still = {leak.name for leaks in found.values() for leak in leaks or ()}
+    names = {str(item["sk"]) for item in known}
+    return sorted(name for name in names - still if name.partition("#")[0] not in not_looked_for)

@@ -35,8 +35,9 @@ def handler(event: object, context: object) -> dict[str, Any]:
     sweep("lanes", lambda: lanes.reconcile(w))
     sweep("processing", lambda: processing.reconcile(w))
     status = sweep("nodes", lambda: nodes.reconcile(w))
-    sweep("head node", lambda: head_node.reconcile(w, status))
+    # Before the head node is asked to stop: some are looked for on it.
     sweep("leaks", lambda: _look_for_leaks(w, status))
+    sweep("head node", lambda: head_node.reconcile(w, status))
     sweep("events", w.outbox.flush)
     if failed:
         raise RuntimeError(f"the sweep failed for {', '.join(failed)}; see the log above")

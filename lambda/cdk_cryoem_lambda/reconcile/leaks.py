@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import leaks
@@ -14,49 +14,68 @@ from ..world import World
 
 _SYSTEM_TAG = "cryoem:system"
 _GONE = ("gone", "terminated", "shutting-down")
+_ASLEEP = ("stopped", *_GONE)
 
 
 def reconcile(w: World, status: Status | None, *, now: float) -> None:
-    """Look for instances, file systems and Live sessions that nothing accounts for."""
-    found = [
-        *leaks.forgotten_instances(
+    """Look for instances, file systems and Live sessions that nothing accounts for. status: None if Slurm was not asked,
+    or did not answer; what is not known then is not judged.
+
+    Errors: CommandFailed after all were tried, if a session could not be paused.
+    """
+    state = w.head_node.look()[0]
+    sessions = _idle_sessions(w) if status is not None else [] if state in _ASLEEP else None
+    found = {
+        "instance": leaks.forgotten_instances(
             _instances(w),
             head_node=w.settings.head_node,
-            addresses=None if status is None else status.addresses,
+            addresses=_addresses(status),
+            asleep=state in _ASLEEP,
             now=now,
         ),
-        *leaks.forgotten_file_systems(
-            _file_systems(w), ours=w.settings.file_system, cluster_is_gone=w.head_node.look()[0] in _GONE
+        "file-system": leaks.forgotten_file_systems(
+            _file_systems(w), ours=w.settings.file_system, cluster_is_gone=state in _GONE
         ),
-    ]
-    sessions = [] if status is None else _idle_sessions(w)
-    found += [leaks.idle_session(session) for session in sessions]
-    for leak in found:
+        "live-session": None if sessions is None else [leaks.idle_session(session) for session in sessions],
+    }
+    for leak in (each for some in found.values() for each in some or ()):
         told = CostLeakFound(kind=leak.kind, id=leak.id, since=leak.since, advice=leak.advice)
         fields = {"kind": leak.kind, "id": leak.id, "since": leak.since, "advice": leak.advice}
         if w.records.note_once("leak", leak.name, fields=fields, events=[told]):
             log.warning("cost leak: %s %s: %s", leak.kind, leak.id, leak.advice)
     for name in leaks.over(w.records.known("leak"), found):
         w.records.forget("leak", name)
-    for session in sessions:
-        _pause(w, session)
+    _pause(w, sessions or ())
 
 
-def _idle_sessions(w: World) -> list[Mapping[str, Any]]:
-    """Live sessions that hold GPUs and get no exposures; none while cryoSPARC does not answer."""
+def _addresses(status: Status | None) -> tuple[str, ...] | None:
+    """Where Slurm's nodes are; None unless it said that of all: there may be too many, or its programs too old."""
+    return status.addresses if status is not None and len(status.addresses) >= status.powered_up else None
+
+
+def _idle_sessions(w: World) -> list[Mapping[str, Any]] | None:
+    """Live sessions that hold GPUs and get no exposures; None while cryoSPARC does not answer."""
     try:
         printed = w.head_node.run(w.settings.live_sessions_document, {"IdleMinutes": str(w.settings.live_idle_minutes)})
     except CommandFailed as error:
         log.warning("Live sessions were not looked at: %s", error)
-        return []
+        return None
     found: list[Mapping[str, Any]] = printed["sessions"]
     return found
 
 
-def _pause(w: World, session: Mapping[str, Any]) -> None:
+def _pause(w: World, sessions: Iterable[Mapping[str, Any]]) -> None:
     """Nothing of a session is lost by that: whoever starts it again goes on where it was."""
-    fenced = {"Session": str(session["id"]), "Seen": str(int(session["since"]))}
-    log.info("Live session: %s", w.head_node.run(w.settings.pause_live_session_document, fenced))
+    refused: list[str] = []
+    for session in sessions:
+        fenced = {"Session": str(session["id"]), "Seen": str(int(session["since"]))}
+        try:
+            log.info("Live session: %s", w.head_node.run(w.settings.pause_live_session_document, fenced))
+        except CommandFailed as error:
+            # The others need not wait for it.
+            refused.append(f"{session['id']}: {error}")
+    if refused:
+        raise CommandFailed("; ".join(refused))
 
 
 def _instances(w: World) -> list[leaks.Instance]:
