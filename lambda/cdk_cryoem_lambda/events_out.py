@@ -6,17 +6,11 @@ The contract is docs/events.md and docs/events.schema.json. Times are epoch seco
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
-
-if TYPE_CHECKING:
-    from mypy_boto3_events import EventBridgeClient
+from typing import ClassVar, Literal
 
 SOURCE = "cryoem.platform"
 VERSION = 1
-_BATCH = 10  # PutEvents takes ten entries at most
 # An S3 key has 1024 bytes at most, so no dataset's name is cut; ten events of long texts stay below PutEvents' 256 KB.
 _LONGEST_TEXT = 1024
 
@@ -224,35 +218,6 @@ KINDS: dict[str, type[PlatformEvent]] = {
     )
 }
 """Each kind of event by its detail type."""
-
-
-def publish(client: EventBridgeClient, *, event_bus: str, cluster: str, events: Sequence[PlatformEvent]) -> None:
-    """Put events on the bus, ten at a time. IAM: events:PutEvents on the bus. Costs: 1 USD a million.
-
-    Errors: RuntimeError when EventBridge did not take one; all were offered by then, so to say them again is to say
-    some of them twice.
-    """
-    entries = [
-        {
-            "EventBusName": event_bus,
-            "Source": SOURCE,
-            "DetailType": event.detail_type,
-            "Detail": json.dumps(event.detail(cluster=cluster), ensure_ascii=False, allow_nan=False),
-        }
-        for event in events
-    ]
-    refused: list[str] = []
-    for start in range(0, len(entries), _BATCH):
-        batch = entries[start : start + _BATCH]
-        answer = client.put_events(Entries=batch)  # type: ignore[arg-type]
-        if answer["FailedEntryCount"]:
-            refused += [
-                f"{entry['DetailType']}: {said.get('ErrorCode')} {said.get('ErrorMessage', '')}".strip()
-                for entry, said in zip(batch, answer["Entries"], strict=False)
-                if said.get("ErrorCode")
-            ] or [f"one of {[entry['DetailType'] for entry in batch]}: {answer['Entries']}"]
-    if refused:
-        raise RuntimeError(f"EventBridge did not take {len(refused)} of {len(entries)} events: {'; '.join(refused)}")
 
 
 def _plain(value: object) -> object:

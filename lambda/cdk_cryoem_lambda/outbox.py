@@ -64,8 +64,9 @@ class Outbox:
                 ]
             )
             for item, entry in zip(batch, answer["Entries"], strict=True):
-                if entry.get("ErrorCode"):
-                    refused.append(f"{item['detail_type']['S']}: {entry['ErrorCode']} {entry.get('ErrorMessage', '')}")
+                if "EventId" not in entry:
+                    said_of_it = f"{entry.get('ErrorCode')} {entry.get('ErrorMessage', '')}".strip()
+                    refused.append(f"{item['detail_type']['S']}: {said_of_it}")
                     continue
                 self._db.delete_item(TableName=self._table, Key={"pk": item["pk"], "sk": item["sk"]})
                 said += 1

@@ -1,4 +1,4 @@
-"""Events of the platform are what docs/events.schema.json allows, and get on the bus or say that they did not."""
+"""Events of the platform are what docs/events.schema.json allows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from fakes import Events, job_event
+from fakes import job_event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from cdk_cryoem_lambda import events_out, pcs_jobs
-from cdk_cryoem_lambda.events_out import KINDS, PlatformEvent, PoweredDown, publish
+from cdk_cryoem_lambda.events_out import KINDS, PlatformEvent, PoweredDown
 from cryoem_head import job_completion, send_events
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -190,59 +190,6 @@ def test_the_job_event_of_pcs_is_allowed() -> None:
 def test_a_long_text_is_cut_and_half_a_character_replaced() -> None:
     detail = events_out.DatasetArriving(dataset="\ud800" + "x" * 2000, first_at=AT).detail(cluster="cryo")
     assert detail["dataset"] == "?" + "x" * 1023
-
-
-def test_events_are_put_ten_at_a_time() -> None:
-    class Counting(Events):
-        def __init__(self) -> None:
-            super().__init__()
-            self.sizes: list[int] = []
-
-        def put_events(self, *, Entries: Any) -> dict[str, Any]:
-            self.sizes.append(len(Entries))
-            return super().put_events(Entries=Entries)
-
-    bus = Counting()
-    landed = EXAMPLES["Dataset Landed"]
-    publish(bus, event_bus="bus", cluster="cryo", events=[landed] * 21)  # type: ignore[arg-type]
-    assert bus.sizes == [10, 10, 1]
-    assert bus.taken[20] == {
-        "EventBusName": "bus", "Source": "cryoem.platform", "DetailType": "Dataset Landed",
-        "Detail": landed.detail(cluster="cryo"),
-    }  # fmt: skip
-
-
-def test_nothing_to_say_is_not_said() -> None:
-    bus = Events()
-    publish(bus, event_bus="bus", cluster="cryo", events=[])  # type: ignore[arg-type]
-    assert bus.taken == []
-
-
-def test_what_was_not_taken_is_an_error_after_all_were_offered() -> None:
-    class Choosy(Events):
-        def put_events(self, *, Entries: Any) -> dict[str, Any]:
-            good = [entry for entry in Entries if entry["DetailType"] != "Backup Failed"]
-            super().put_events(Entries=good)
-            said = [
-                {"EventId": "e"} if e in good else {"ErrorCode": "InternalFailure", "ErrorMessage": "try again"}
-                for e in Entries
-            ]
-            return {"FailedEntryCount": len(Entries) - len(good), "Entries": said}
-
-    bus = Choosy()
-    events = [EXAMPLES["Backup Failed"], *[EXAMPLES["Dataset Gone"]] * 10]
-    with pytest.raises(RuntimeError, match="1 of 11 events: Backup Failed: InternalFailure try again"):
-        publish(bus, event_bus="bus", cluster="cryo", events=events)  # type: ignore[arg-type]
-    assert len(bus.taken) == 10
-
-
-def test_a_refusal_without_a_word_is_an_error_too() -> None:
-    class Silent(Events):
-        def put_events(self, *, Entries: Any) -> dict[str, Any]:
-            return {"FailedEntryCount": 1, "Entries": [{}]}
-
-    with pytest.raises(RuntimeError, match="did not take 1 of 1"):
-        publish(Silent(), event_bus="bus", cluster="cryo", events=[EXAMPLES["Dataset Gone"]])  # type: ignore[arg-type]
 
 
 def test_ten_of_the_longest_are_within_what_eventbridge_takes() -> None:
