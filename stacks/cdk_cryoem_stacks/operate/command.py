@@ -1,0 +1,240 @@
+"""`cryoem wake`, `sleep`, `land`, `reopen`, `status`: their options, their order, their exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .find import Clients, System, Target
+
+_SHORTEST_HOURS, _LONGEST_HOURS = 0.25, 72.0
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The five commands, each with its options."""
+
+    def command(name: str, help: str, *, changes: bool = True) -> argparse.ArgumentParser:
+        parser = commands.add_parser(
+            name, help=help, description=help, epilog="Exit status: 0 done; 1 failed; 2 the input is wrong."
+        )
+        parser.add_argument("--config", type=Path, metavar="FILE", help="default: cryoem.yaml")
+        parser.add_argument("--name", help="name of the system, where its configuration file is not at hand")
+        parser.add_argument("--region", help="with --name; default: that of the environment or the profile")
+        if changes:
+            parser.add_argument("--dry-run", action="store_true", help="print what would be written; write nothing")
+        return parser
+
+    wake = command("wake", "start the head node if it sleeps, and keep it awake for some hours")
+    wake.add_argument(
+        "--hours",
+        type=_hours,
+        default=2.0,
+        help=f"{_SHORTEST_HOURS} to {_LONGEST_HOURS:.0f}; default: 2. An earlier request is never shortened",
+    )
+    wake.add_argument(
+        "--wait",
+        action=argparse.BooleanOptionalAction,
+        help="show how it wakes until it can be logged into; default: on a terminal",
+    )
+    wake.add_argument(
+        "--timeout", type=_minutes, default=15.0, metavar="MINUTES", help="how long --wait waits; default: 15"
+    )
+    wake.set_defaults(run=_wake)
+    command(
+        "sleep", "withdraw the request of `cryoem wake`; the head node stops when nothing else needs it"
+    ).set_defaults(run=_sleep)
+    land = command("land", "say that a dataset is complete")
+    land.set_defaults(run=_word, word="landed")
+    reopen = command("reopen", "say that a dataset is not complete, however quiet it is, until `cryoem land`")
+    reopen.set_defaults(run=_word, word="arriving")
+    for each in (land, reopen):
+        each.add_argument("dataset", help="its name: the folder's name on the microscope's share")
+        each.add_argument("--reason", default="", help="kept with the dataset and shown by `cryoem status`")
+    status = command("status", "show on one page what the system does, and what its jobs cost", changes=False)
+    status.add_argument("--json", action="store_true", help="print one JSON document")
+    status.set_defaults(run=_status)
+
+
+def _hours(text: str) -> float:
+    return _number(text, _SHORTEST_HOURS, _LONGEST_HOURS)
+
+
+def _minutes(text: str) -> float:
+    return _number(text, 1, 120)
+
+
+def _number(text: str, least: float, most: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"got {text}, allowed: {least:g} to {most:g}")
+    return number
+
+
+def _target(parsed: argparse.Namespace) -> Target | None:
+    """The system that is meant, or None when the input is wrong, which has been said."""
+    from .find import Target, session
+
+    if parsed.name:
+        region = parsed.region or session().region_name
+        if parsed.config or not region:
+            wrong = "--config and --name exclude each other" if parsed.config else "--name wants --region"
+            print(f"cryoem {parsed.command}: {wrong}", file=sys.stderr)
+            return None
+        return Target(name=parsed.name, region=region)
+    if parsed.region:
+        print(f"cryoem {parsed.command}: --region is for --name; the file names its region", file=sys.stderr)
+        return None
+    # Imported here: the rules bring the CDK with them, which takes seconds.
+    from ..config_file import ConfigError, load
+
+    try:
+        config = load(parsed.config or Path("cryoem.yaml"))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return None
+    return Target(
+        name=config.name,
+        region=config.region,
+        account=config.account,
+        stop_after_minutes=config.head_node.stop_after_minutes,
+    )
+
+
+def _with_system(parsed: argparse.Namespace, act: Callable[[Clients, System], None]) -> int:
+    """Find the system and act. 0: done; 1: failed; 2: the input is wrong."""
+    # Imported here, as everything that brings boto3: `cryoem check` need not wait for it.
+    from .ask import Failed
+    from .find import Clients, session, system
+
+    try:
+        target = _target(parsed)
+        if target is None:
+            return 2
+        clients = Clients(session(), target.region)
+        act(clients, system(clients, target))
+    except Failed as problem:
+        print(f"cryoem {parsed.command}: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ncryoem {parsed.command}: interrupted; what was written stands", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _wake(parsed: argparse.Namespace) -> int:
+    from . import wake
+    from .find import who
+    from .records import Records
+
+    def act(clients: Clients, found: System) -> None:
+        now = int(time.time())
+        wanted = wake.Request(until=now + round(parsed.hours * 3600), by=who(clients), at=now)
+        records = Records(clients, found.table)
+        if parsed.dry_run:
+            there = wake.standing(records)
+            if there is not None and there.until >= wanted.until:
+                print(f"nothing would be written: {there}")
+            else:
+                print(f"would write to {found.table}: {json.dumps(wanted.item())}")
+            print(f"would call {found.sweeper}; the head node is {wake.look(clients, found.head_node).state}")
+            return
+        holds = wake.write(records, wanted)
+        print(f"{found.target.name}: {holds}" + ("" if holds is wanted else "; that was asked before, and is as long"))
+        _hint(parsed, clients, found)
+        waits = sys.stdout.isatty() if parsed.wait is None else parsed.wait
+        if waits:
+            wake.watch(
+                lambda: wake.look(clients, found.head_node),
+                hint=lambda: _hint(parsed, clients, found),
+                say=lambda text: print(f"{time.time() - now:5.0f} s  {text}", flush=True),
+                seconds=parsed.timeout * 60,
+            )
+        print(("Log in: " if waits else "Log in when it is awake: ") + wake.connect(found))
+
+    return _with_system(parsed, act)
+
+
+def _sleep(parsed: argparse.Namespace) -> int:
+    from . import wake
+    from .records import Records
+
+    def act(clients: Clients, found: System) -> None:
+        records = Records(clients, found.table)
+        if parsed.dry_run:
+            there = wake.standing(records)
+            print(f"would withdraw: {there}" if there else "nothing would be withdrawn: there is no request")
+        else:
+            item = records.delete(wake.KIND, wake.NAME)
+            print(f"withdrawn: {wake.Request.parse(item)}" if item else "there was no request")
+            _hint(parsed, clients, found)
+        keeps = wake.keepers(
+            records.items("dataset"),
+            records.last("job"),
+            stop_after_minutes=found.target.stop_after_minutes,
+            now=time.time(),
+        )
+        for reason in keeps:
+            print(f"keeps it awake: {reason}")
+        print(
+            "A login, a job, a node that is on and a running recipe keep it awake too; no record has them:"
+            " `who`, `squeue` and `sinfo` on the head node do"
+        )
+
+    return _with_system(parsed, act)
+
+
+def _word(parsed: argparse.Namespace) -> int:
+    from . import land
+    from .ask import Failed
+    from .find import who
+    from .records import Records
+
+    def act(clients: Clients, found: System) -> None:
+        records = Records(clients, found.table)
+        item = records.item(land.KIND, parsed.dataset)
+        if item is None:
+            raise Failed(land.unknown(parsed.dataset, (str(each["sk"]) for each in records.items(land.KIND))))
+        decided = land.decide(item, parsed.word)
+        if decided.write and parsed.dry_run:
+            word = {"operator": parsed.word, "operator_by": who(clients), "operator_reason": parsed.reason}
+            print(f"would write to {parsed.dataset} in {found.table}: {json.dumps(word)}")
+            return
+        if decided.write:
+            now = int(time.time())
+            land.write(records, parsed.dataset, parsed.word, by=who(clients), at=now, reason=parsed.reason)
+        print(decided.say)
+        if not parsed.dry_run:
+            _hint(parsed, clients, found)
+
+    return _with_system(parsed, act)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from . import report, status
+
+    def act(clients: Clients, found: System) -> None:
+        seen = status.look(clients, found, now=time.time())
+        print(json.dumps(seen.document(), indent=2) if parsed.json else report.as_text(seen))
+
+    return _with_system(parsed, act)
+
+
+def _hint(parsed: argparse.Namespace, clients: Clients, found: System) -> None:
+    """Call the sweeper. Without it the same happens within five minutes, so that a failure is told and no more."""
+    from .ask import Failed
+    from .find import hint
+
+    try:
+        hint(clients, found)
+    except Failed as problem:
+        print(f"cryoem {parsed.command}: {problem}. The next sweep comes within five minutes", file=sys.stderr)
