@@ -9,8 +9,9 @@ from ..events_out import LanesChanged
 from ..hints import log
 from ..world import World
 
-# refresh-programs comes first, which may have to fetch them; a master that starts answers late.
-_SECONDS = 400
+# refresh-programs comes first, which may have to fetch them; a master that starts answers late. Twice that is below the
+# functions' ten minutes.
+_SECONDS = 240
 
 
 def reconcile(w: World) -> None:
