@@ -14,7 +14,6 @@ from ..world import World
 
 _SYSTEM_TAG = "cryoem:system"
 _GONE = ("gone", "terminated", "shutting-down")
-_OFF = ("stopping", "stopped", *_GONE)
 _ASLEEP = ("stopped", *_GONE)
 
 
