@@ -104,7 +104,10 @@ def to_power_down(status: Status, lanes: Sequence[Lane], *, waiting: Waiting | N
 
     def useless(node: Node) -> bool:
         lane = by_name.get(node.lane)
-        if (lane is not None and lane.always_on) or status.pending.get(node.lane, 0):
+        if lane is not None and lane.always_on:
+            return False
+        # No job starts on one that is down; the one that waits may wait for just this node.
+        if node.state != "down" and status.pending.get(node.lane, 0):
             return False
         if node.idle_since is None:
             # It has had no job and has not come up: nothing says since when, and for one that boots nothing need.

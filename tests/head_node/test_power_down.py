@@ -49,6 +49,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
         (node("IDLE+CLOUD+POWERING_UP"), EPOCH, {"gpu4": 1}, "a job waits"),
         (node("IDLE+CLOUD+POWER_DOWN+POWERING_UP"), EPOCH, {}, "changing"),
         (node("DOWN+CLOUD+NOT_RESPONDING", reason="Not responding"), EPOCH, {}, ""),
+        (node("DOWN+CLOUD+NOT_RESPONDING", reason="Not responding"), EPOCH, {"gpu4": 1}, ""),
         (node("DOWN+CLOUD+NOT_RESPONDING", reason="broken fan"), EPOCH, {}, "changing"),
         (node("DOWN+CLOUD+POWERED_DOWN", reason="ResumeTimeout reached"), EPOCH, {}, ""),
         (node("DOWN+CLOUD+POWERED_DOWN", reason="(Code:InsufficientInstanceCapacity)Failure"), EPOCH, {}, "changing"),

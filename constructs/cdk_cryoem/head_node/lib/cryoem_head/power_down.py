@@ -27,7 +27,8 @@ def stale(node: slurm.Node, epoch: str, pending: Dict[str, int]) -> str:
         return node.state
     if node.epoch != epoch:
         return "another epoch"
-    if any(pending.get(partition, 0) for partition in node.partitions):
+    # No job starts on a node that is down; the one that waits may wait for just this node.
+    if node.state != "down" and any(pending.get(partition, 0) for partition in node.partitions):
         return "a job waits"
     return ""
 
