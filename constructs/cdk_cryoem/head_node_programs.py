@@ -18,6 +18,9 @@ from .cryosparc import Cryosparc
 from .landing_zone import BACKUPS_PREFIX
 from .lane_manifest import LaneManifest
 
+SHIPPED_RECIPES = ("cryosparc-live", "cryosparc-workflow", "relion-scheme")
+"""Recipes that every head node has. One of the user's own with the same name goes before."""
+
 
 class HeadNodePrograms(Construct):
     """The head node's scripts and recipes as assets, one setup parameter that names them, and a login for the hooks.

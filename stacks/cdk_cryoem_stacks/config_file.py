@@ -16,6 +16,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from cdk_cryoem import Problem
+from cdk_cryoem.head_node_programs import SHIPPED_RECIPES
 
 from .config import Config
 
@@ -154,17 +155,16 @@ def _same_names(document: CommentedMap, file: str) -> Iterator[Finding]:
 
 def _recipe_problems(folder: Path, config: Config) -> Iterator[tuple[str, Problem]]:
     assert config.processing is not None
+    recipe = config.processing.on_landed
     if not folder.is_dir():
         yield (
             "recipes",
             Problem(property="recipes", value=config.processing.recipes, allowed=f"a folder ({folder} is none)"),
         )
-    elif config.processing.on_landed and not (folder / config.processing.on_landed).is_file():
+    elif recipe and recipe not in SHIPPED_RECIPES and not (folder / recipe).is_file():
         found = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_file())) or "none"
-        yield (
-            "on_landed",
-            Problem(property="on_landed", value=config.processing.on_landed, allowed=f"a recipe: {found}"),
-        )
+        allowed = f"a recipe: {found}; or one that every head node has: {', '.join(SHIPPED_RECIPES)}"
+        yield "on_landed", Problem(property="on_landed", value=recipe, allowed=allowed)
 
 
 def _findings(error: ValidationError, document: CommentedMap, file: str) -> Iterator[Finding]:

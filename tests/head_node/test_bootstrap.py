@@ -14,6 +14,7 @@ PROGRAMS = [
     "backup-database",
     "install-cryosparc",
     "job-completion",
+    "live-sessions",
     "power-down",
     "refresh-programs",
     "register-lanes",

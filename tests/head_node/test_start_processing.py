@@ -84,7 +84,7 @@ def test_started_then_running_then_finished(
     project: Path, start: Start, children: list[subprocess.Popen[bytes]], home: Path, tmp_path: Path
 ) -> None:
     log = project / ".processing" / "relion.log"
-    assert start() == {"state": "started", "log": str(log)}
+    assert start() == {"state": "started", "reason": "", "log": str(log)}
     assert (project / "says").read_text() == "running\n"
     assert start()["state"] == "running"
     assert len(children) == 1
@@ -191,10 +191,89 @@ def test_a_recipe_that_keeps_failing_is_given_up_until_somebody_says_so(
         (project / "says").read_text()
         assert finish(project, children[number], 1) == 1
     assert start()["state"] == "failed"
-    (project / ".processing" / "relion.attempts").unlink()
-    assert start()["state"] == "started"
+    start_again(start)
     (project / "says").read_text()
     assert finish(project, children[3], 0) == 0
+    assert start()["state"] == "finished"
+
+
+def start_again(start: Start) -> None:
+    sys.argv.append("--again")
+    assert start()["state"] == "started"
+    sys.argv.remove("--again")
+
+
+def test_what_a_recipe_refuses_is_not_tried_again_until_somebody_says_so(
+    project: Path, start: Start, children: list[subprocess.Popen[bytes]]
+) -> None:
+    assert start()["state"] == "started"
+    (project / "says").read_text()
+    log = project / ".processing" / "relion.log"
+    with log.open("a") as output:
+        output.write("relion: relion.json: pixel size is missing\n\n")
+    assert finish(project, children[0], 78) == 78
+    for _ in range(2):
+        assert start() == {"state": "refused", "reason": "relion: relion.json: pixel size is missing", "log": str(log)}
+    assert len(children) == 1
+    start_again(start)
+    (project / "says").read_text()
+    assert start()["state"] == "running"
+    assert finish(project, children[1], 0) == 0
+    assert start() == {"state": "finished", "reason": "", "log": str(log)}
+
+
+def test_not_now_is_no_failure(project: Path, start: Start, children: list[subprocess.Popen[bytes]]) -> None:
+    for number in range(4):
+        assert start()["state"] == "started"
+        (project / "says").read_text()
+        assert finish(project, children[number], 75) == 75
+    for number in range(4, 7):
+        assert start()["state"] == "started"
+        (project / "says").read_text()
+        assert finish(project, children[number], 1) == 1
+    assert start()["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "later", "refused", "state"),
+    [
+        (0, 0, False, "waiting"), (2, 0, False, "waiting"), (3, 0, False, "failed"), (3, 1, False, "waiting"),
+        (287, 287, False, "waiting"), (288, 288, False, "failed"), (1, 0, True, "refused"),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_a_recipe(attempts: int, later: int, refused: bool, state: str) -> None:
+    assert start_processing.verdict(attempts=attempts, later=later, refused=refused) == state
+
+
+def test_a_recipe_that_is_killed_with_everything_around_it_is_started_again(
+    project: Path, start: Start, children: list[subprocess.Popen[bytes]]
+) -> None:
+    start()
+    (project / "says").read_text()
+    os.killpg(children[0].pid, signal.SIGKILL)
+    children[0].wait(timeout=10)
+    assert start()["state"] == "started"
+
+
+def test_the_reason_is_the_last_line_that_says_something(project: Path) -> None:
+    log = project / "log"
+    assert start_processing.last_line(log) == ""
+    log.write_bytes(b"first\n" + b"x" * 20_000 + b"\n  why \xff \n\n")
+    assert start_processing.last_line(log) == "why \ufffd"
+    log.write_text("y" * 1000)
+    assert start_processing.last_line(log) == "y" * 300
+
+
+def test_the_users_recipe_goes_before_a_shipped_one_of_the_same_name(project: Path, home: Path) -> None:
+    shipped = home / "program" / "recipes"
+    shipped.mkdir(parents=True)
+    for folder, name in ((shipped, "relion"), (shipped, "live"), (home / "recipes", "folder")):
+        (folder / name).write_text("#!/bin/sh\n") if name != "folder" else (folder / name).mkdir()
+        (folder / name).chmod(0o755)
+    here = start_processing.settings.load(home)
+    assert start_processing.find(here, "relion") == home / "recipes" / "relion"
+    assert start_processing.find(here, "live") == shipped / "live"
+    assert start_processing.find(here, "folder") is None
 
 
 def test_running_counts_the_recipes_that_run(

@@ -107,7 +107,7 @@ install_programs() {
     write_settings "$draft/head-node.env"
     cp -r "$content" "$draft/program"
     chmod -R a+rX,go-w "$draft/program"
-    chmod 755 "$draft"/program/bin/*
+    chmod 755 "$draft"/program/bin/* "$draft"/program/recipes/*
     replace "$draft/program" "$home/program"
     for part in lib units requirements.txt; do ln -sfn "program/$part" "$home/$part"; done
     # Copies, because a program finds its home by its own place; each replaced at once, because it may be running.

@@ -1,8 +1,16 @@
-"""start-processing: run a recipe on a dataset that has landed, unless it runs already or has finished.
+"""start-processing: run a recipe on a dataset that has landed, unless it runs already, has finished or was refused.
 
-A recipe that ended without success is started again, three times in all; then its state is failed until somebody removes
-PROJECT_DIR/.processing/RECIPE.attempts. The recipe is called as RECIPE DATASET_DIR PROJECT_DIR, by the cluster's ordinary user, and must be able to go on where
-it stopped. Its output is PROJECT_DIR/.processing/RECIPE.log.
+A recipe is looked for in the user's own folder, then among those that are shipped with these programs. It is called as
+RECIPE DATASET_DIR PROJECT_DIR, by the cluster's ordinary user, and must be able to go on where it stopped. Its output is
+PROJECT_DIR/.processing/RECIPE.log. How it ends says what comes next:
+
+0   finished, for good
+75  not now, and nothing is wrong (cryoSPARC starts, say): asked again, up to 288 times, which is a day of sweeps
+78  refused: as it is asked for it cannot be done, and trying again changes nothing. The log's last line says why
+else, or if it died with the head node: started again, three times in all; then it has failed
+
+The document has `state` (finished, running, started, failed or refused), `reason` (for the last two the log's last line, else
+empty) and `log`. What failed or was refused stays so until somebody calls this with --again, when the cause is mended.
 """
 
 from __future__ import annotations
@@ -16,14 +24,55 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 from . import settings
+from .outcome import REFUSED, TEMPORARY_FAILURE
 
-_TEMPORARY_FAILURE = 75
 _MOST_ATTEMPTS = 3
-# With some patience: slurm-status takes the lock for a moment, to see whether somebody has it.
-_RUN = 'flock --timeout 2 "$1" "$2" "$3" "$4" && touch "$5"'
+_MOST_LATER = 288
+_LONGEST_REASON = 300
+# The lock is held until the last of the recipe's processes has ended, and until it is written down how it ended: between
+# the two nobody may find it waiting. With some patience, because slurm-status takes the lock for a moment.
+_RUN = f"""
+notes=$1 recipe=$2 data=$3 project=$4
+exec 9>>"$notes.lock"
+flock --timeout 2 9 || exit 1
+status=0
+"$recipe" "$data" "$project" || status=$?
+case $status in
+0) touch "$notes.done" ;;
+{TEMPORARY_FAILURE}) echo >>"$notes.later" ;;
+{REFUSED}) touch "$notes.refused" ;;
+esac
+exit "$status"
+"""
+
+
+def find(here: settings.Settings, name: str) -> Optional[Path]:
+    """The recipe's program: the user's own, else the shipped one."""
+    for folder in (here.home / "recipes", here.home / "program" / "recipes"):
+        path = folder / name
+        if path.is_file() and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def verdict(*, attempts: int, later: int, refused: bool) -> str:
+    """What becomes of a recipe that neither runs nor has finished: waiting (start it), failed or refused."""
+    if refused:
+        return "refused"
+    return "failed" if attempts - later >= _MOST_ATTEMPTS or later >= _MOST_LATER else "waiting"
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something; empty without one."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16_384))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "")[:_LONGEST_REASON]
 
 
 def state_of(lock: Path, done: Path) -> str:
@@ -59,16 +108,25 @@ def main() -> None:
     parser.add_argument(
         "--objects", type=int, default=1, help="how many files the file system must have of the dataset"
     )
+    parser.add_argument("--again", action="store_true", help="start it although it failed or was refused before")
     arguments = parser.parse_args()
     here = settings.load()
-    recipe = here.home / "recipes" / arguments.recipe
+    name = arguments.recipe
+    recipe = find(here, name)
     data = here.fsx / "data" / arguments.dataset
     project = here.projects / arguments.dataset
-    if not os.access(recipe, os.X_OK):
-        sys.exit(f"no recipe {arguments.recipe} on this head node; put it into the folder processing.recipes names")
+    if recipe is None:
+        sys.exit(f"no recipe {name} on this head node; put it into the folder processing.recipes names")
     notes = project / ".processing"
-    lock, done = notes / f"{arguments.recipe}.lock", notes / f"{arguments.recipe}.done"
+    lock, done, log = (notes / f"{name}.{what}" for what in ("lock", "done", "log"))
+    attempts, later, refused = (notes / f"{name}.{what}" for what in ("attempts", "later", "refused"))
     state = state_of(lock, done)
+    if state == "waiting":
+        if arguments.again:
+            for path in (attempts, later, refused):
+                path.unlink(missing_ok=True)
+        tried = int(attempts.read_text()) if attempts.exists() else 0
+        state = verdict(attempts=tried, later=later.stat().st_size if later.exists() else 0, refused=refused.exists())
     if state == "waiting":
         there = sum(len(files) for _, _, files in os.walk(data))
         if there < arguments.objects:
@@ -76,14 +134,9 @@ def main() -> None:
                 f"{data} has {there} of {arguments.objects} files: the file system imports them in a while",
                 file=sys.stderr,
             )
-            sys.exit(_TEMPORARY_FAILURE)
+            sys.exit(TEMPORARY_FAILURE)
         notes.mkdir(parents=True, exist_ok=True)
         lock.touch()
-    attempts = notes / f"{arguments.recipe}.attempts"
-    tried = int(attempts.read_text()) if attempts.exists() else 0
-    if state == "waiting" and tried >= _MOST_ATTEMPTS:
-        state = "failed"
-    if state == "waiting":
         attempts.write_text(str(tried + 1))
         user = os.environ.get("PROCESSING_USER", "")
         become: List[str] = []
@@ -91,18 +144,19 @@ def main() -> None:
             for path in (project, notes, lock):
                 shutil.chown(path, user)
             become = ["runuser", "-u", user, "--"]
-        with (notes / f"{arguments.recipe}.log").open("ab") as log:
+        with log.open("ab") as output:
             subprocess.Popen(
-                [*become, "bash", "-c", _RUN, "run", str(lock), str(recipe), str(data), str(project), str(done)],
+                [*become, "bash", "-c", _RUN, "run", str(notes / name), str(recipe), str(data), str(project)],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 cwd=project,
                 start_new_session=True,
                 env={**os.environ, "CRYOEM_HOME": str(here.home), **home_of(user)},
             )
         state = "started"
-    print(json.dumps({"state": state, "log": str(notes / f"{arguments.recipe}.log")}))
+    reason = last_line(log) if state in ("failed", "refused") else ""
+    print(json.dumps({"state": state, "reason": reason, "log": str(log)}))
 
 
 if __name__ == "__main__":
