@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from operate_account import SWEEPER, TABLE, Deployed, at_hand, run
 
+from cdk_cryoem_lambda import datasets
 from cdk_cryoem_stacks.operate import land
 from cdk_cryoem_stacks.operate.ask import Failed
 from cdk_cryoem_stacks.operate.records import Records
@@ -23,7 +24,6 @@ from cdk_cryoem_stacks.operate.records import Records
 CALLED = (SWEEPER, "Event")
 ARRIVING = {"state": "arriving", "objects": 12, "movies": 10, "size_bytes": 10, "last_at": 1000.5}
 LANDED = {**ARRIVING, "state": "landed", "reason": "quiet for 180 minutes", "landed_at": 12000.0}
-ANNOUNCED = {**LANDED, "announced_at": 12001.0}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_land_writes_the_operators_word_beside_what_the_hooks_know(
     word = {"operator": "landed", "operator_by": "user/moto", "operator_reason": "session ended early"}
     assert item == {"pk": "dataset", "sk": "krios-1", **ARRIVING, **word}
     assert system.calls == [CALLED]
-    assert "krios-1 has landed: the hooks announce it" in capsys.readouterr().out
+    assert "krios-1 has landed: the hooks write it down and announce it" in capsys.readouterr().out
 
 
 def test_reopen_keeps_a_dataset_open_until_land(system: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,35 +63,37 @@ def test_reopen_keeps_a_dataset_open_until_land(system: Deployed, capsys: pytest
     assert "operator_reason" not in item, "the reason was for another word"
 
 
-def test_reopen_of_a_dataset_that_was_announced(system: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
-    system.put("dataset", "krios-1", **ANNOUNCED)
+def test_reopen_of_a_dataset_that_has_landed(system: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    system.put("dataset", "krios-1", **LANDED)
     assert run("reopen", "krios-1") == 1
     error = capsys.readouterr().err
-    assert "krios-1 was announced as landed at 1970-01-01" in error
-    assert "cannot be taken back" in error
-    item = system.get("dataset", "krios-1")
-    assert item is not None
-    assert "operator" not in item
+    assert "krios-1 landed at 1970-01-01" in error
+    assert "(quiet for 180 minutes) and was announced; that cannot be taken back" in error
+    assert system.get("dataset", "krios-1") == {"pk": "dataset", "sk": "krios-1", **LANDED}
     assert system.calls == []
 
 
 def test_land_of_what_has_landed_changes_nothing(system: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
-    system.put("dataset", "krios-1", **ANNOUNCED)
-    system.put("dataset", "krios-2", **LANDED)
-    for name in ("krios-1", "krios-2"):
-        assert run("land", name) == 0
-        assert f"{name} has landed already" in capsys.readouterr().out
-        item = system.get("dataset", name)
-        assert item is not None
-        assert "operator" not in item
+    system.put("dataset", "krios-1", **LANDED)
+    assert run("land", "krios-1") == 0
+    assert "krios-1 landed at 1970-01-01" in capsys.readouterr().out
+    assert system.get("dataset", "krios-1") == {"pk": "dataset", "sk": "krios-1", **LANDED}
 
 
-def test_an_announcement_between_the_look_and_the_write_is_not_overruled(system: Deployed) -> None:
-    system.put("dataset", "krios-1", **ANNOUNCED)
+@pytest.mark.parametrize("verb", ["land", "reopen"])
+def test_a_dataset_of_which_nothing_is_left(system: Deployed, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    system.put("dataset", "krios-1", **{**ARRIVING, "state": "gone"})
+    assert run(verb, "krios-1") == 1
+    assert "nothing is left of krios-1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["landed", "arriving"])
+def test_a_landing_between_the_look_and_the_write_is_not_overruled(system: Deployed, word: land.Word) -> None:
+    system.put("dataset", "krios-1", **LANDED)
     records = Records(system.clients, TABLE)
-    with pytest.raises(Failed, match="was announced as landed, or its record deleted, at this moment"):
-        land.write(records, "krios-1", "arriving", by="user/anna", at=1, reason="")
-    assert system.get("dataset", "krios-1") == {"pk": "dataset", "sk": "krios-1", **ANNOUNCED}
+    with pytest.raises(Failed, match="krios-1 landed at this moment, or its record was deleted"):
+        land.write(records, "krios-1", word, by="user/anna", at=1, reason="")
+    assert system.get("dataset", "krios-1") == {"pk": "dataset", "sk": "krios-1", **LANDED}
 
 
 @pytest.mark.parametrize("word", ["landed", "arriving"])
@@ -121,11 +123,11 @@ def test_a_dry_run_writes_nothing(system: Deployed, capsys: pytest.CaptureFixtur
     system.put("dataset", "krios-1", **ARRIVING)
     assert run("land", "krios-1", "--dry-run") == 0
     assert f'would write to krios-1 in {TABLE}: {{"operator": "landed"' in capsys.readouterr().out
-    system.put("dataset", "krios-1", **ANNOUNCED)
+    system.put("dataset", "krios-1", **LANDED)
     assert run("land", "krios-1", "--dry-run") == 0
-    assert "has landed already" in capsys.readouterr().out
+    assert "nothing is to be done" in capsys.readouterr().out
     assert run("reopen", "krios-1", "--dry-run") == 1
-    assert system.get("dataset", "krios-1") == {"pk": "dataset", "sk": "krios-1", **ANNOUNCED}
+    assert system.get("dataset", "krios-1") == {"pk": "dataset", "sk": "krios-1", **LANDED}
     assert system.calls == []
 
 
@@ -139,31 +141,38 @@ def test_the_same_word_twice(system: Deployed, capsys: pytest.CaptureFixture[str
 # --- words and hooks in any order: pure ---------------------------------------------------------------------------------
 
 
-@given(steps=st.lists(st.sampled_from(["land", "reopen", "look", "quiet", "announce"]), max_size=14))
-def test_whatever_the_order_a_dataset_is_announced_once_and_never_against_the_last_word(steps: list[str]) -> None:
-    """The hooks as they are meant: they obey the operator's word, else the quiet time; what they announced stays."""
+@given(steps=st.lists(st.sampled_from(["land", "reopen", "quiet", "look"]), max_size=14))
+def test_whatever_the_order_the_last_word_before_the_landing_holds(steps: list[str]) -> None:
+    """With the shipped decision of the hooks. What they wrote down as landed is announced, and stays."""
     item: dict[str, Any] = {"sk": "d", "state": "arriving"}
-    quiet, announced = False, 0
+    last_at, landings = 10_000.0, 0
     for step in steps:
         if step in ("land", "reopen"):
             word: land.Word = "landed" if step == "land" else "arriving"
             try:
                 decided = land.decide(item, word)
             except Failed:
-                assert step == "reopen"
-                assert "announced_at" in item
+                assert (step, item["state"]) == ("reopen", "landed")
                 continue
             if decided.write:
-                assert word == "landed" or "announced_at" not in item
+                assert item["state"] == "arriving"
                 item["operator"] = word
-            else:
-                assert item.get("operator") == word or (word == "landed" and item["state"] == "landed")
+            assert item["state"] == "landed" or item["operator"] == word
         elif step == "quiet":
-            quiet = True
-        elif step == "look" and "announced_at" not in item:
-            item["state"] = item.get("operator") or ("landed" if quiet or item["state"] == "landed" else "arriving")
-        elif step == "announce" and item["state"] == "landed" and item.get("operator") != "arriving":
-            announced += "announced_at" not in item
-            item["announced_at"] = 1.0
-    assert announced <= 1
-    assert not (announced and item.get("operator") == "arriving")
+            last_at = 0.0
+        else:
+            seen = datasets.Seen(objects=1, movies=1, bytes=1, first_at=0.0, last_at=last_at, sentinel=False)
+            verdict = datasets.judge(
+                seen,
+                known_state=item["state"],
+                now=10_800.0,
+                quiet_minutes=180,
+                empty_transfers=[],
+                operator=item.get("operator"),
+            )
+            landings += verdict.state == "landed" and item["state"] != "landed"
+            item["state"] = verdict.state
+            if item["state"] == "arriving":
+                assert item.get("operator") == "arriving" or (last_at and "operator" not in item)
+    assert landings <= 1
+    assert not (landings and item.get("operator") == "arriving")

@@ -43,7 +43,7 @@ def busy(system: Deployed) -> float:
     system.instance("g5.4xlarge")
     system.instance("g5.4xlarge")
     system.put("request", "wake", until=int(now) + 3600, by="user/anna", at=int(now))
-    system.put("lanes", "registered", lanes=["cpu", "gpu1"], manifest="ab", at=now, closed=["gpu8"])
+    system.put("lanes", "registered", lanes=["cpu", "gpu1"], manifest="ab", looked_at=now, closed=["gpu8"])
     system.put("dataset", "new", state="arriving", movies=100, objects=101, size_bytes=2 * 10**12, last_at=now - 60)
     for day in range(7):
         landed = {"landed_at": now - day * 86400, "reason": "sentinel", "last_at": now - day * 86400 - 60}
@@ -92,12 +92,12 @@ def test_text(system: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"head node  {system.head_node} (m7i.xlarge): running since " in out
     assert "requests   wake until " in out
     assert "nodes      2 on: 2 x g5.4xlarge; the oldest for " in out
-    assert "lanes      cpu, gpu1; looked at " in out
+    assert "lanes      cpu, gpu1; so since " in out
     assert "           closed: gpu8" in out
     assert "datasets   1 arriving (100 movies, 2.0 TB), 7 landed (70 movies, 7.0 TB)" in out
     assert "old-4" in out
     assert "old-5" not in out
-    assert "           and 2 that landed before" in out
+    assert "           and 2 older ones" in out
     assert "jobs       in the last 24 h: 3 jobs, 3.0 h, 3.54 USD, 1 not completed, 1 without a price" in out
     assert "           lane    gpu1         2 jobs, 2.0 h, 3.54 USD, 1 not completed" in out
     assert "           project P12          2 jobs, 2.0 h, 1.54 USD, 1 without a price" in out

@@ -260,15 +260,23 @@ def test_a_dry_run_of_sleep_withdraws_nothing(system: Deployed, capsys: pytest.C
 )
 def test_what_keeps_it_awake(after: int | None, quiet: int, kept: bool) -> None:
     job = {"sk": f"{100_000 - quiet:012d}#1"}
-    assert bool(keepers([], job, stop_after_minutes=after, now=100_000)) == kept
+    assert bool(keepers([], job, stop_after_minutes=after, recipe="", now=100_000)) == kept
 
 
 def test_the_last_movie_keeps_it_awake_too() -> None:
     landed = {"sk": "d", "state": "landed", "last_at": 99_000.0}
-    assert keepers([landed], {"sk": "000000098000#1"}, stop_after_minutes=30, now=100_000) == [
+    assert keepers([landed], {"sk": "000000098000#1"}, stop_after_minutes=30, recipe="", now=100_000) == [
         "the last movie came 16 min ago; it stops no sooner than 30 min after that"
     ]
-    assert keepers([], None, stop_after_minutes=30, now=100_000) == []
+    assert keepers([], None, stop_after_minutes=30, recipe="", now=100_000) == []
+
+
+def test_a_dataset_that_waits_for_its_recipe_keeps_it_awake() -> None:
+    waits, done = {"sk": "d", "state": "landed"}, {"sk": "e", "state": "landed", "processing_at": 5.0}
+    assert keepers([waits, done], None, stop_after_minutes=30, recipe="relion", now=1e6) == [
+        "waiting for the recipe relion: d"
+    ]
+    assert keepers([waits, done], None, stop_after_minutes=30, recipe="", now=1e6) == []
 
 
 # --- which system -------------------------------------------------------------------------------------------------------

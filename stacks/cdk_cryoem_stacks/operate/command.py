@@ -107,6 +107,7 @@ def _target(parsed: argparse.Namespace) -> Target | None:
         region=config.region,
         account=config.account,
         stop_after_minutes=config.head_node.stop_after_minutes,
+        recipe=config.processing.on_landed or "" if config.processing else "",
     )
 
 
@@ -181,6 +182,7 @@ def _sleep(parsed: argparse.Namespace) -> int:
             records.items("dataset"),
             records.last("job"),
             stop_after_minutes=found.target.stop_after_minutes,
+            recipe=found.target.recipe,
             now=time.time(),
         )
         for reason in keeps:

@@ -30,13 +30,14 @@ class Target:
     """Which system is meant.
 
     account: that of the file, None when it names none. stop_after_minutes: when the hooks stop an idle head node, 0 for
-    never, None when no file was read.
+    never, None when no file was read. recipe: what starts on landed datasets, empty for nothing or when no file was read.
     """
 
     name: str
     region: str
     account: str | None = None
     stop_after_minutes: int | None = None
+    recipe: str = ""
 
     @property
     def stack(self) -> str:

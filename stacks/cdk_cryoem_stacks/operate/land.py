@@ -24,29 +24,32 @@ class Decision:
 
 
 def decide(item: Mapping[str, Any], word: Word) -> Decision:
-    """What an operator's word means for a dataset that is known. Errors: Failed when it comes too late."""
-    name, state, said = str(item["sk"]), item.get("state", "arriving"), item.get("operator")
-    if "announced_at" in item:
-        since = moment(item["announced_at"])
+    """What an operator's word means for a dataset that is known. Errors: Failed when the hooks could not obey it."""
+    name, state = str(item["sk"]), item.get("state", "arriving")
+    if state == "gone":
+        raise Failed(f"nothing is left of {name}: all its objects are gone from the landing bucket")
+    if state == "landed":
+        how = f"landed at {moment(item['landed_at'])}" if "landed_at" in item else "has landed"
+        how += f" ({item['reason']})" if item.get("reason") else ""
         if word == "arriving":
-            raise Failed(too_late(name, since))
-        return Decision(write=False, say=f"{name} has landed already: announced at {since} ({item.get('reason', '')})")
-    if said == word:
+            raise Failed(too_late(name, how))
+        return Decision(write=False, say=f"{name} {how}: nothing is to be done")
+    if item.get("operator") == word:
         by, at = item.get("operator_by", "somebody"), item.get("operator_at")
         return Decision(write=False, say=f"{by} said so already" + (f", at {moment(at)}" if at else ""))
     if word == "landed":
-        if state == "landed" and said is None:
-            return Decision(write=False, say=f"{name} has landed already ({item.get('reason', '')})")
-        return Decision(write=True, say=f"{name} has landed: the hooks announce it at their next look")
+        return Decision(
+            write=True, say=f"{name} has landed: the hooks write it down and announce it at their next look"
+        )
     return Decision(write=True, say=f"{name} is arriving until `cryoem land {name}`, however quiet it is")
 
 
-def too_late(name: str, since: str) -> str:
-    """Why a dataset that was announced stays landed."""
+def too_late(name: str, how: str) -> str:
+    """Why a dataset that has landed stays landed: it is written down and announced in one step."""
     return (
-        f"{name} was announced as landed at {since}; that cannot be taken back, since its recipe may have begun."
-        " Movies that still come are copied and counted; start the recipe again by hand when they are there"
-        " (docs/operations.md, 'The sweeper's alarm')"
+        f"{name} {how} and was announced; that cannot be taken back, since its recipe may have begun. Movies that still"
+        " come are copied and counted; when they are there, start the recipe again by hand (docs/operations.md, 'The"
+        " sweeper's alarm')"
     )
 
 
@@ -58,15 +61,19 @@ def write(records: Records, name: str, word: Word, *, by: str, at: int, reason: 
         KIND,
         name,
         update,
-        condition="attribute_exists(pk)" + (" AND attribute_not_exists(announced_at)" if word == "arriving" else ""),
-        # A reserved word of DynamoDB.
-        names={"#operator": "operator"},
-        values={":operator": word, ":by": by, ":at": at, **({":reason": reason} if reason else {})},
+        condition="attribute_exists(pk) AND #state <> :landed",
+        # Reserved words of DynamoDB.
+        names={"#operator": "operator", "#state": "state"},
+        values={
+            ":operator": word,
+            ":by": by,
+            ":at": at,
+            ":landed": "landed",
+            **({":reason": reason} if reason else {}),
+        },
     )
     if not written:
-        raise Failed(
-            f"{name} was announced as landed, or its record deleted, at this moment: look with `cryoem status`"
-        )
+        raise Failed(f"{name} landed at this moment, or its record was deleted: look with `cryoem status`")
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

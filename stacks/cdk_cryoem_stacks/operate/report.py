@@ -11,8 +11,8 @@ from .records import Item
 from .status import HOURS, Jobs, Status
 from .words import moment, several, size, span
 
-LANDED_SHOWN = 5
-"""How many of the landed datasets are shown: the latest. All that are arriving are."""
+OTHERS_SHOWN = 5
+"""How many of the datasets that are not arriving are shown: the latest. All that are arriving are."""
 _At = Callable[[float], str]
 
 
@@ -67,7 +67,7 @@ def _lanes(status: Status, at: _At) -> Iterator[str]:
     if status.lanes is None:
         yield "none were registered yet: the head node was never awake"
         return
-    since = f"; looked at {at(status.lanes['at'])}" if "at" in status.lanes else ""
+    since = f"; so since {at(status.lanes['looked_at'])}" if "looked_at" in status.lanes else ""
     yield (", ".join(map(str, status.lanes.get("lanes", []))) or "none") + since
     for title in ("closed", "kept"):
         said = _joined(status.lanes.get(title))
@@ -93,14 +93,14 @@ def _datasets(status: Status, at: _At) -> Iterator[str]:
         f"{of_it.datasets} {state} ({several(of_it.movies, 'movie')}, {size(of_it.bytes)})"
         for state, of_it in counts.items()
     )
-    open_ones = [item for item in status.datasets if item.get("state") != "landed"]
-    landed = [item for item in status.datasets if item.get("state") == "landed"]
-    shown = [*_latest(open_ones), *_latest(landed)[:LANDED_SHOWN]]
+    arriving = [item for item in status.datasets if item.get("state") == "arriving"]
+    others = [item for item in status.datasets if item.get("state") != "arriving"]
+    shown = [*_latest(arriving), *_latest(others)[:OTHERS_SHOWN]]
     width = max(len(str(item["name"])) for item in shown)
     for item in shown:
         yield f"{item['name']!s:<{width}}  {_dataset(item, at)}"
-    if len(landed) > LANDED_SHOWN:
-        yield f"and {len(landed) - LANDED_SHOWN} that landed before"
+    if len(others) > OTHERS_SHOWN:
+        yield f"and {len(others) - OTHERS_SHOWN} older ones"
 
 
 def _latest(items: list[Item]) -> list[Item]:
@@ -117,6 +117,8 @@ def _dataset(item: Item, at: _At) -> str:
         parts.append(f"landed {at(item['landed_at'])}: {item.get('reason', '')}")
     elif "last_at" in item:
         parts.append(f"last object {at(item['last_at'])}")
+    if item.get("processing"):
+        parts.append(f"recipe {item['processing']}")
     if "operator" in item:
         why = f": {item['operator_reason']}" if item.get("operator_reason") else ""
         parts.append(f"{item.get('operator_by', 'an operator')} says {item['operator']}{why}")

@@ -157,7 +157,7 @@ def connect(found: System) -> str:
 
 
 def keepers(
-    datasets: Sequence[Item], last_job: Item | None, *, stop_after_minutes: int | None, now: float
+    datasets: Sequence[Item], last_job: Item | None, *, stop_after_minutes: int | None, recipe: str, now: float
 ) -> list[str]:
     """What keeps the head node awake without a request, as far as the records tell."""
     found = []
@@ -166,6 +166,11 @@ def keepers(
     arriving = sorted(str(item["sk"]) for item in datasets if item.get("state") == "arriving")
     if arriving:
         found.append(f"still arriving: {listed(arriving)}; `cryoem land DATASET` says that one is complete")
+    waiting = sorted(
+        str(item["sk"]) for item in datasets if item.get("state") == "landed" and "processing_at" not in item
+    )
+    if recipe and waiting:
+        found.append(f"waiting for the recipe {recipe}: {listed(waiting)}")
     ended = float(str(last_job["sk"]).partition("#")[0]) if last_job else 0.0
     latest = max([ended, *(float(item.get("last_at", 0)) for item in datasets)])
     quiet = now - latest
