@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import cryosparc.tools  # the client knows its models only after this
 import pytest
+from cryosparc.models.session import LiveComputeResources
+from cryosparc.models.session_params import LivePreprocessingParams
 from shipped import Shipment
 
 from cdk_cryoem.head_node_programs import SHIPPED_RECIPES
+from cryoem_head import live_recipe, scheme_recipe, workflow_recipe
+
+assert cryosparc.tools
 
 
 @pytest.fixture
@@ -53,3 +60,18 @@ def test_a_shipped_recipe_starts_and_says_why_it_refuses(installed: Shipment, re
 
 def test_a_head_node_without_cryosparc_has_no_live_sessions(installed: Shipment) -> None:
     assert call(installed, "live-sessions", "show") == {"sessions": []}
+
+
+def test_the_pages_examples_are_accepted() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "processing.md").read_text()
+    found = re.findall(r"(?s)### ([a-z-]+)\.json\n\n```json\n(.*?)```", page)
+    assert [name for name, _ in found] == list(SHIPPED_RECIPES)
+    live, workflow, scheme = (json.loads(text) for _, text in found)
+    wanted = live_recipe.parse(
+        live,
+        session_names=tuple(LivePreprocessingParams.model_fields),
+        compute_names=tuple(LiveComputeResources.model_fields),
+    )
+    assert wanted.auto_pause_minutes == 5
+    assert [step.title for step in workflow_recipe.parse(workflow).steps] == ["Import", "Motion", "CTF"]
+    assert scheme_recipe.parse(scheme).scheme == "prep"
