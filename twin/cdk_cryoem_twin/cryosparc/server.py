@@ -26,9 +26,10 @@ from cryosparc.models.job import Job, JobStatus
 from cryosparc.models.project import Project
 from cryosparc.models.scheduler_lane import SchedulerLane
 from cryosparc.models.scheduler_target import SchedulerTargetCluster
+from cryosparc.models.session import Session
 from cryosparc.models.user import User
 from cryosparc.models.workspace import Workspace
-from fastapi import Body, FastAPI, HTTPException, Request
+from fastapi import Body, FastAPI, HTTPException, Query, Request
 from fastapi.responses import PlainTextResponse
 
 VERSION = "v5.0.3"
@@ -158,6 +159,14 @@ def find_projects(order: int = 1, after: str | None = None, limit: int = 100) ->
 @api.get("/projects/{project_uid}", summary="projects.find_one")
 def find_project(project_uid: str) -> Project:
     return Project.model_validate(one(projects, project_uid, "project"))
+
+
+@api.get("/sessions", summary="sessions.find")
+def find_sessions(
+    order: int = 1, after: str | None = None, limit: int = 100, status: Annotated[list[str] | None, Query()] = None
+) -> list[Session]:
+    """None: the double has no Live. The head node's live-sessions asks."""
+    return []
 
 
 @api.post("/projects/{project_uid}/workspaces", summary="workspaces.create")
