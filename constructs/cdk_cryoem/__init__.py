@@ -21,6 +21,7 @@ from .platform import CryoEmPlatform, Microscope
 from .problems import CryoEmError, Problem
 from .ssm_documents import HeadNodeDocuments
 from .stages import Stage, stage_lanes
+from .working_hours import WorkingHours
 
 __all__ = [
     "DATASET_LANDED",
@@ -56,6 +57,7 @@ __all__ = [
     "Problem",
     "SmbShare",
     "Stage",
+    "WorkingHours",
     "cluster_configuration",
     "default_lanes",
     "instance_shapes",

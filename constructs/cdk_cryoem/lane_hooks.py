@@ -22,6 +22,7 @@ from .hook_function import HookFunction
 from .landing_zone import DATASETS_PREFIX
 from .problems import Problem, require
 from .ssm_documents import HeadNodeDocuments
+from .working_hours import WorkingHours, working_hours_problems
 
 PLATFORM_EVENT_SOURCE = "cryoem.platform"
 """EventBridge source of what the hooks themselves say."""
@@ -40,6 +41,7 @@ class LaneHooks(Construct):
     sentinel: a file of this name in a dataset says that it is complete. Default none.
     recipe: processing recipe started on a dataset that has landed. Default none.
     stop_head_node_after_minutes: the head node stops when nothing ran or arrived for so long. Default 0: never.
+    awake: hours in which the head node is on whatever happens. Default none.
     live_idle_minutes: a cryoSPARC Live session that got no exposure for so long is paused. Default 60.
     file_system_id: of the file system in use; others of the same system cost money for nothing. Default: not looked for.
     alarm_topic: told of what a person must look at. Default: a new one.
@@ -61,6 +63,7 @@ class LaneHooks(Construct):
         sentinel: str | None = None,
         recipe: str | None = None,
         stop_head_node_after_minutes: int = 0,
+        awake: WorkingHours | None = None,
         live_idle_minutes: int = 60,
         file_system_id: str | None = None,
         alarm_topic: sns.ITopic | None = None,
@@ -68,7 +71,13 @@ class LaneHooks(Construct):
         batching_window: Duration | None = None,
     ) -> None:
         super().__init__(scope, id)
-        require(f"LaneHooks {id!r}", _timing_problems(quiet_minutes, stop_head_node_after_minutes))
+        require(
+            f"LaneHooks {id!r}",
+            [
+                *_timing_problems(quiet_minutes, stop_head_node_after_minutes, live_idle_minutes),
+                *(problem.under("awake") for problem in (working_hours_problems(awake) if awake else ())),
+            ],
+        )
         self._engine = engine
         self.alarm_topic: sns.ITopic = alarm_topic or self._alarm_topic()
         self.documents: HeadNodeDocuments = HeadNodeDocuments(self, "Documents")
@@ -106,7 +115,7 @@ class LaneHooks(Construct):
             "RECIPE": recipe or "",
             "STOP_HEAD_NODE_AFTER_MINUTES": str(stop_head_node_after_minutes),
             "WAITING": "",
-            "AWAKE": "",
+            "AWAKE": "" if awake is None else awake.text(),
             "INSTANCE_TAG": "=".join(engine.instance_tag),
             "FILE_SYSTEM": file_system_id or "",
             "LIVE_IDLE_MINUTES": str(live_idle_minutes),
@@ -319,8 +328,10 @@ class LaneHooks(Construct):
         )
 
 
-def _timing_problems(quiet_minutes: int, stop_head_node_after_minutes: int) -> list[Problem]:
+def _timing_problems(quiet_minutes: int, stop_head_node_after_minutes: int, live_idle_minutes: int) -> list[Problem]:
     found = []
+    if not 5 <= live_idle_minutes <= 7 * 24 * 60:
+        found.append(Problem(property="live_idle_minutes", value=live_idle_minutes, allowed="5 to 10080 (a week)"))
     if not 1 <= quiet_minutes <= 7 * 24 * 60:
         found.append(Problem(property="quiet_minutes", value=quiet_minutes, allowed="1 to 10080 (a week)"))
     if stop_head_node_after_minutes and not 15 <= stop_head_node_after_minutes <= 7 * 24 * 60:

@@ -25,6 +25,7 @@ from cdk_cryoem.parallel_cluster import (
     OPERATING_SYSTEMS,
     cluster_problems,
 )
+from cdk_cryoem.working_hours import DAYS, WorkingHours, working_hours_problems
 
 _SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
 POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
@@ -185,6 +186,24 @@ class LaneConfig(Section):
         return [lane, lane.spot_twin()] if self.spot_twin else [lane]
 
 
+class WorkingHoursConfig(Section):
+    """When people work."""
+
+    days: list[str] = Field(default=["mon", "tue", "wed", "thu", "fri"], description=", ".join(DAYS))
+    start: str = Field(default="09:00", description="Time of day, in quotes")
+    end: str = Field(default="19:00", description="Time of day after start; 24:00 is the end of the day")
+    time_zone: str = Field(default="UTC", description="Of the IANA database, for example Europe/Vienna")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        report(working_hours_problems(self.working_hours()))
+        return self
+
+    def working_hours(self) -> WorkingHours:
+        """The value object that the constructs take."""
+        return WorkingHours(days=tuple(self.days), start=self.start, end=self.end, time_zone=self.time_zone)
+
+
 class HeadNodeConfig(Section):
     """The small instance with Slurm, cryoSPARC and RELION."""
 
@@ -196,6 +215,9 @@ class HeadNodeConfig(Section):
         default=None, description="Addresses (CIDR) that may open a DCV desktop on it; default: nobody. Not with pcs"
     )
     stop_after_minutes: int = Field(default=0, description="Stop it when idle for so long; 0: never, else 15 or more")
+    awake: WorkingHoursConfig | None = Field(
+        default=None, description="Hours in which it is on whatever happens; only with stop_after_minutes"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -211,6 +233,15 @@ class HeadNodeConfig(Section):
         if self.stop_after_minutes and not 15 <= self.stop_after_minutes <= 10080:
             problems.append(
                 Problem(property="stop_after_minutes", value=self.stop_after_minutes, allowed="0, or 15 to 10080")
+            )
+        if self.awake is not None and not self.stop_after_minutes:
+            problems.append(
+                Problem(
+                    property="awake",
+                    value="given",
+                    allowed="nothing without stop_after_minutes",
+                    fix="A head node that never stops is on at all hours",
+                )
             )
         report(problems)
         return self

@@ -119,6 +119,22 @@ def _with_names_of_their_own(found: Sequence[dict[str, Any]]) -> list[dict[str, 
     return list(found)
 
 
+def _with_hours(head_node: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Perhaps with hours in which it is on, which only one that stops has."""
+    if not head_node.get("stop_after_minutes"):
+        return st.just(head_node)
+    hours = st.fixed_dictionaries(
+        {},
+        optional={
+            "days": st.lists(st.sampled_from(["mon", "tue", "sat", "sun"]), min_size=1, max_size=4, unique=True),
+            "start": st.sampled_from(["00:00", "08:30"]),
+            "end": st.sampled_from(["17:00", "24:00"]),
+            "time_zone": st.sampled_from(["UTC", "Europe/Vienna", "America/Argentina/Buenos_Aires"]),
+        },
+    )
+    return st.just(head_node) | hours.map(lambda awake: {**head_node, "awake": awake})
+
+
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """What a configuration file says, for ParallelCluster."""
@@ -135,7 +151,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             "remote_desktop_from": st.sampled_from(["10.0.0.0/8", "192.168.7.0/24", "203.0.113.7/32", "128.0.0.0/9"]),
             "stop_after_minutes": st.just(0) | integers(15, 10080),
         },
-    )
+    ).flatmap(_with_hours)
     cryosparc = st.fixed_dictionaries(
         {"license_secret_arn": st.just(LICENSE)},
         optional={

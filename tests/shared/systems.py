@@ -30,6 +30,7 @@ _EVERYTHING: dict[str, Any] = {
         "root_volume_gib": 120,
         "cryosparc_volume_gib": 500,
         "stop_after_minutes": 240,
+        "awake": {"days": ["mon", "fri"], "start": "08:00", "end": "18:30", "time_zone": "Europe/Vienna"},
     },
     "lanes": [
         {"name": "cpu", "instance_types": ["m6i.8xlarge", "r6i.8xlarge"], "max_nodes": 2, "spot_twin": True},
