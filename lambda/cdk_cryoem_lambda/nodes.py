@@ -14,6 +14,7 @@ BLOCKED_SECONDS = 600
 DOWN_SECONDS = 600
 """How long a node that is down is left to Slurm and the engine: ParallelCluster replaces one within a minute or two
 (clustermgtd's loop), so this is for those that nobody replaced."""
+_UNUSED = ("idle", "booting", "down")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def to_power_down(status: Status, lanes: Sequence[Lane], *, waiting: Waiting | N
 
     def useless(node: Node) -> bool:
         lane = by_name.get(node.lane)
-        if lane is not None and lane.always_on:
+        if node.state not in _UNUSED or (lane is not None and lane.always_on):
             return False
         # No job starts on one that is down; the one that waits may wait for just this node.
         if node.state != "down" and status.pending.get(node.lane, 0):
