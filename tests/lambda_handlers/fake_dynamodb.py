@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -60,32 +60,53 @@ class DynamoDB:
         self.items[_key(Item)] = {name: _checked(typed) for name, typed in Item.items()}
         self.writes += 1
 
-    def update_item(
-        self,
-        *,
-        TableName: str,
-        Key: Item,
-        UpdateExpression: str,
-        ExpressionAttributeNames: Mapping[str, str],
-        ExpressionAttributeValues: Mapping[str, Any],
-        ConditionExpression: str = "",
-        ReturnValues: str = "NONE",
-    ) -> dict[str, Any]:
-        names, values = ExpressionAttributeNames, ExpressionAttributeValues
-        used = set(re.findall(r":\w+|#\w+", f"{UpdateExpression} {ConditionExpression}"))
+    def delete_item(self, *, TableName: str, Key: Item) -> None:
+        if self.items.pop(_key(Key), None) is not None:
+            self.writes += 1
+
+    def transact_write_items(self, *, TransactItems: Sequence[Mapping[str, Any]]) -> None:
+        """All or nothing. Errors: TransactionCanceledException, which says of each change whether it was to blame."""
+        changes = [change for each in TransactItems for change in each.items()]
+        keys = [_key(change["Item" if kind == "Put" else "Key"]) for kind, change in changes]
+        if len(keys) > 100 or len(set(keys)) < len(keys):
+            raise ClientError(
+                {"Error": {"Code": "ValidationException", "Message": "one operation for each of 100 items"}},
+                "TransactWriteItems",
+            )
+        reasons = [self._reason(change, key) for (_, change), key in zip(changes, keys, strict=True)]
+        if any(reason["Code"] != "None" for reason in reasons):
+            codes = ", ".join(reason["Code"] for reason in reasons)
+            message = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]"
+            raise ClientError(
+                {
+                    "Error": {"Code": "TransactionCanceledException", "Message": message},
+                    "CancellationReasons": reasons,  # type: ignore[typeddict-unknown-key]
+                },
+                "TransactWriteItems",
+            )
+        after = [self._changed(kind, change) for kind, change in changes]
+        self.items |= dict(zip(keys, after, strict=True))
+        self.writes += len(keys)
+
+    def _reason(self, change: Mapping[str, Any], key: tuple[str, str]) -> dict[str, str]:
+        condition = change.get("ConditionExpression", "")
+        values, names = change.get("ExpressionAttributeValues", {}), change.get("ExpressionAttributeNames", {})
+        used = set(re.findall(r":\w+|#\w+", f"{change.get('UpdateExpression', '')} {condition}"))
         assert used == {*names, *values}, "DynamoDB refuses names and values that no expression uses"
-        self._require(ConditionExpression, Key, values=values, names=names)
-        before = dict(self.items.get(_key(Key), {}))
-        after = {**before, **Key}
-        for step in re.split(r",\s*(?![^()]*\))", UpdateExpression.removeprefix("SET ")):
+        if not condition or _holds(condition, self.items.get(key, {}), values=values, names=names):
+            return {"Code": "None"}
+        return {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+
+    def _changed(self, kind: str, change: Mapping[str, Any]) -> Item:
+        if kind == "Put":
+            return {name: _checked(typed) for name, typed in change["Item"].items()}
+        assert kind == "Update", "the hooks make no other change in a transaction"
+        names, values = change.get("ExpressionAttributeNames", {}), change["ExpressionAttributeValues"]
+        after = {**self.items.get(_key(change["Key"]), {}), **change["Key"]}
+        for step in change["UpdateExpression"].removeprefix("SET ").split(","):
             target, _, source = (part.strip() for part in step.partition("="))
-            kept = re.fullmatch(r"if_not_exists\(([\w#]+), (:\w+)\)", source)
-            if kept and _name(kept[1], names) in before:
-                continue
-            after[_name(target, names)] = _checked(values[kept[2] if kept else source])
-        self.items[_key(Key)] = after
-        self.writes += 1
-        return {"Attributes": before} if before and ReturnValues == "ALL_OLD" else {}
+            after[_name(target, names)] = _checked(values[source])
+        return after
 
     def query(
         self,

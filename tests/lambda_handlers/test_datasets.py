@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdk_cryoem_lambda.datasets import Seen, State, dataset_of, judge, look
+from cdk_cryoem_lambda.datasets import (
+    Seen,
+    State,
+    dataset_of,
+    judge,
+    look,
+    look_again_on_hint,
+    look_again_on_sweep,
+)
 
 NOW = 1_800_000_000.0
 pure = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -23,12 +31,18 @@ def seen(*, last_at: float = NOW - 60, sentinel: bool = False, objects: int = 3)
 
 
 def verdict_of(
-    what: Seen, *, known: int = 0, state: State | None = None, quiet: int = 60, empty: list[float | None] | None = None
-) -> tuple[str, str, bool]:
+    what: Seen,
+    *,
+    state: State | None = None,
+    quiet: int = 60,
+    empty: list[float | None] | None = None,
+    operator: str | None = None,
+) -> tuple[str, str]:
     verdict = judge(
-        what, known_objects=known, known_state=state, now=NOW, quiet_minutes=quiet, empty_transfers=empty or []
+        what, known_state=state, now=NOW, quiet_minutes=quiet, empty_transfers=empty or [], operator=operator
     )
-    return verdict.state, verdict.reason, verdict.grown
+    assert verdict.landed_before is (state == "landed")
+    return verdict.state, verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -96,15 +110,15 @@ def test_look_counts_each_entry_of_the_listing(listing: list[tuple[str, int, flo
 
 
 def test_still_arriving() -> None:
-    assert verdict_of(seen()) == ("arriving", "still arriving", True)
+    assert verdict_of(seen()) == ("arriving", "still arriving")
 
 
 def test_sentinel_lands_at_once() -> None:
-    assert verdict_of(seen(sentinel=True, last_at=NOW)) == ("landed", "sentinel", True)
+    assert verdict_of(seen(sentinel=True, last_at=NOW)) == ("landed", "sentinel")
 
 
 def test_quiet_time_lands_at_its_very_end() -> None:
-    assert verdict_of(seen(last_at=NOW - 3600))[:2] == ("landed", "quiet for 60 minutes")
+    assert verdict_of(seen(last_at=NOW - 3600)) == ("landed", "quiet for 60 minutes")
     assert verdict_of(seen(last_at=NOW - 3599.9))[0] == "arriving"
 
 
@@ -127,9 +141,35 @@ def test_every_microscope_must_have_looked_again(transfers: list[float | None], 
     assert (found[1] == "nothing left to transfer") is (state == "landed")
 
 
-def test_what_has_landed_stays_landed_and_may_grow() -> None:
-    assert verdict_of(seen(last_at=NOW), state="landed", known=3) == ("landed", "landed before", False)
-    assert verdict_of(seen(last_at=NOW, objects=4), state="landed", known=3) == ("landed", "landed before", True)
+@pytest.mark.parametrize("operator", [None, "arriving", "landed"])
+def test_what_has_landed_stays_landed(operator: str | None) -> None:
+    assert verdict_of(seen(last_at=NOW), state="landed", operator=operator) == ("landed", "landed before")
+
+
+def test_what_was_gone_arrives_like_anything_new() -> None:
+    assert verdict_of(seen(), state="gone") == ("arriving", "still arriving")
+    assert verdict_of(seen(sentinel=True), state="gone") == ("landed", "sentinel")
+
+
+@pure
+@given(
+    last_at=st.floats(0, NOW + 3600),
+    quiet=st.integers(1, 10_080),
+    empty=optional_times,
+    sentinel=st.booleans(),
+    state=st.sampled_from([None, "arriving", "gone"]),
+    word=st.sampled_from(["arriving", "landed"]),
+)
+def test_what_an_operator_says_goes_before_everything_else(
+    last_at: float, quiet: int, empty: list[float | None], sentinel: bool, state: State | None, word: str
+) -> None:
+    what = seen(last_at=last_at, sentinel=sentinel)
+    found = verdict_of(what, state=state, quiet=quiet, empty=empty, operator=word)
+    assert found[0] == word
+    assert "operator" in found[1]
+    assert verdict_of(what, state=state, quiet=quiet, empty=empty, operator="what nobody says") == verdict_of(
+        what, state=state, quiet=quiet, empty=empty
+    )
 
 
 @pure
@@ -137,14 +177,68 @@ def test_what_has_landed_stays_landed_and_may_grow() -> None:
 def test_never_landed_while_an_object_is_new_and_nothing_else_says_so(
     last_at: float, quiet: int, empty: list[float | None], sentinel: bool
 ) -> None:
-    state, reason, _ = verdict_of(seen(last_at=last_at, sentinel=sentinel), quiet=quiet, empty=empty)
+    state, reason = verdict_of(seen(last_at=last_at, sentinel=sentinel), quiet=quiet, empty=empty)
     is_quiet = NOW - last_at >= quiet * 60
     all_empty = bool(empty) and min((-math.inf if began is None else began) for began in empty) > last_at
     assert (state == "landed") == (sentinel or all_empty or is_quiet)
     assert reason.startswith("quiet") == (is_quiet and not sentinel and not all_empty)
 
 
+def known(objects: int, *, looked_ago: float, state: str = "arriving", landed_ago: float = 60) -> dict[str, object]:
+    return {"objects": objects, "state": state, "looked_at": NOW - looked_ago, "landed_at": NOW - landed_ago}
+
+
+@pytest.mark.parametrize(
+    ("objects", "looked_ago", "looks"),
+    [(0, 0, True), (999, 0, True), (1000, 2.9, False), (1000, 3, True), (50_000, 149.9, False), (50_000, 150, True)],
+)
+def test_a_hint_is_worth_a_listing_every_three_seconds_for_each_thousand_objects(
+    objects: int, looked_ago: float, looks: bool
+) -> None:
+    assert look_again_on_hint(known(objects, looked_ago=looked_ago), now=NOW, sentinel=False) is looks
+    assert look_again_on_hint(known(objects, looked_ago=looked_ago), now=NOW, sentinel=True)
+
+
+@pytest.mark.parametrize("state", ["landed", "gone"])
+def test_a_hint_of_what_is_not_arriving_is_always_worth_it(state: str) -> None:
+    """A late object is rare, and after a day nothing else tells of it."""
+    assert look_again_on_hint(known(50_000, looked_ago=0, state=state, landed_ago=90_000), now=NOW, sentinel=False)
+    assert look_again_on_hint({}, now=NOW, sentinel=False)
+
+
 @pure
-@given(known=st.integers(0, 10), objects=st.integers(1, 10), state=st.sampled_from([None, "arriving", "landed"]))
-def test_grown_means_more_than_was_written_down(known: int, objects: int, state: State | None) -> None:
-    assert verdict_of(seen(objects=objects), known=known, state=state)[2] is (objects > known)
+@given(objects=st.integers(0, 10**6), arrivals=st.lists(st.floats(0, 600), max_size=60))
+def test_no_storm_of_hints_lists_more_pages_than_two_in_three_seconds(objects: int, arrivals: list[float]) -> None:
+    pages, looked_at, listed = objects // 1000 + 1, NOW, 0
+    for at in sorted(arrivals):
+        item = {"objects": objects, "state": "arriving", "looked_at": looked_at}
+        if look_again_on_hint(item, now=NOW + at, sentinel=False):
+            listed, looked_at = listed + pages, NOW + at
+    if pages > 1:
+        assert listed <= 600 / 3 * 2
+
+
+@pytest.mark.parametrize("state", ["arriving", "gone"])
+def test_a_sweep_looks_at_what_has_not_landed_each_time(state: str) -> None:
+    assert look_again_on_sweep(known(50_000, looked_ago=0, state=state), now=NOW)
+    assert look_again_on_sweep({}, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("objects", "landed_ago", "looked_ago", "looks"),
+    [
+        (10, 0, 0, True),
+        (10, 86_399, 300, True),
+        (10, 86_400, 300, False),
+        (1000, 3600, 35.9, False),
+        (1000, 3600, 36, True),
+        (50_000, 3600, 1799, False),
+        (50_000, 3600, 1800, True),
+        (50_000, 90_000, 90_000, False),
+    ],
+)
+def test_a_sweep_looks_at_what_has_landed_for_a_day_the_less_the_larger_it_is(
+    objects: int, landed_ago: float, looked_ago: float, looks: bool
+) -> None:
+    item = known(objects, looked_ago=looked_ago, state="landed", landed_ago=landed_ago)
+    assert look_again_on_sweep(item, now=NOW) is looks
