@@ -92,8 +92,8 @@ def judge(
 
 def look_again_on_hint(known: Mapping[str, Any], *, now: float, sentinel: bool) -> bool:
     """Whether a hint is worth a listing. Of a large dataset that arrives, it is not at each of its objects: the sweep
-    looks anyway. At most one listing in three seconds for each thousand objects, so that a day of arriving costs at most
-    0.15 USD (S3's LIST at 0.005 USD per 1,000, us-east-1, November 2026).
+    looks anyway. At most one listing in three seconds for each thousand objects, so that a day in which more than a
+    thousand arrive costs at most 0.30 USD (S3's LIST at 0.005 USD per 1,000, us-east-1, November 2026).
     """
     if sentinel or known.get("state") != "arriving":
         return True
