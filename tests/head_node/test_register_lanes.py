@@ -214,6 +214,15 @@ def test_a_half_finished_removal_is_repaired(world: World) -> None:
     assert world.converge() == {"set": [], "removed": ["a"]}
 
 
+def test_a_removal_that_died_after_cryosparc_was_told_is_seen_and_finished(world: World) -> None:
+    world.converge(lane("a"), lane("b"))
+    assert world.master is not None
+    del world.master.scripts["a"]
+    shown = world.run("show", lane("b"))
+    assert shown["registered"] != shown["wanted"]
+    assert world.converge(lane("b")) == {"set": [], "removed": ["a"]}
+
+
 def test_show_changes_nothing(world: World) -> None:
     shown = world.run("show", lane("a"))
     assert (shown["registered"], list(shown["wanted"]), shown["changes"]) == ({}, ["a"], {})

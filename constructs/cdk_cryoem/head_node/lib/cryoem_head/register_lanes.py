@@ -215,12 +215,14 @@ def main() -> None:
             changes = converge(here, wanted, cryosparc)
         has = registered(here.lanes, cryosparc)
         still = kept(here.lanes, wanted)
+        # One that only waits for its last job to go is neither there nor missing; one whose removal was not finished is there.
+        left_over = dict.fromkeys(unwanted(here.lanes, wanted), "")
+        shown = {name: digest for name, digest in {**left_over, **has}.items() if name not in still}
     digests: Tuple[Tuple[str, str], ...] = tuple((name, lane_files.digest(files)) for name, files in wanted.items())
     print(
         json.dumps(
             {
-                # One that only waits for its last job to go is neither there nor missing.
-                "registered": {name: has[name] for name in has if name not in still},
+                "registered": shown,
                 "wanted": dict(digests),
                 "changes": changes,
                 "kept": still,
