@@ -187,6 +187,21 @@ def test_what_is_gone_is_never_waited_for(state: str) -> None:
         step(None, Seen(state=state))
 
 
+@pytest.mark.parametrize(
+    ("state", "says"), [("running", "Session Manager does not reach it"), ("stopped", "is stopped. The request stands")]
+)
+def test_it_says_where_it_is_stuck(state: str, says: str) -> None:
+    with pytest.raises(Failed, match=says):
+        watch(
+            lambda: Seen(state=state),
+            hint=lambda: None,
+            say=lambda text: None,
+            seconds=0,
+            clock=lambda: 0,
+            pause=lambda seconds: None,
+        )
+
+
 @pytest.mark.parametrize(("passed", "over"), [(59.0, False), (60.0, True)])
 def test_it_gives_up_in_time(passed: float, over: bool) -> None:
     times = iter([0.0, passed, 60.0])
@@ -328,11 +343,12 @@ def test_which_system_must_be_clear(
     assert system.items() == []
 
 
-def test_a_name_and_the_regions_of_the_environment_are_enough(
-    system: Deployed, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_a_name_and_the_region_of_the_environment_are_enough(
+    system: Deployed, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     Path("cryoem.yaml").unlink()
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv(variable, REGION)
     assert run("wake", "--name", "cryoem") == 0
     assert system.calls == [CALLED]
 

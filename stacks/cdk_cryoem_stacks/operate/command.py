@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -85,7 +86,8 @@ def _target(parsed: argparse.Namespace) -> Target | None:
     from .find import Target, session
 
     if parsed.name:
-        region = parsed.region or session().region_name
+        # boto3 itself reads AWS_DEFAULT_REGION alone.
+        region = parsed.region or os.environ.get("AWS_REGION") or session().region_name
         if parsed.config or not region:
             wrong = "--config and --name exclude each other" if parsed.config else "--name wants --region"
             print(f"cryoem {parsed.command}: {wrong}", file=sys.stderr)
@@ -150,7 +152,10 @@ def _wake(parsed: argparse.Namespace) -> int:
             print(f"would call {found.sweeper}; the head node is {wake.look(clients, found.head_node).state}")
             return
         holds = wake.write(records, wanted)
-        print(f"{found.target.name}: {holds}" + ("" if holds is wanted else "; that was asked before, and is as long"))
+        print(
+            f"{found.target.name}: {holds}"
+            + ("" if holds is wanted else "; that stands from before, and is not shortened")
+        )
         _hint(parsed, clients, found)
         waits = sys.stdout.isatty() if parsed.wait is None else parsed.wait
         if waits:

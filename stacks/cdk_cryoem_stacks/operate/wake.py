@@ -143,12 +143,22 @@ def watch(
         if follows.done:
             return
         if clock() - began >= seconds:
-            raise Failed(
-                f"after {span(seconds)} the head node is {now.state}. The request stands, and the sweeper looks at it"
-                " every five minutes: see its log (docs/operations.md, 'Alarms')"
-            )
+            raise Failed(f"after {span(seconds)} {_stuck(now)}")
         before = now
         pause(every)
+
+
+def _stuck(last: Seen) -> str:
+    """What to look at when it did not come up in time."""
+    if last.state == "running":
+        return (
+            "the head node runs, and Session Manager does not reach it: its agent does not, or finds no way out of the"
+            " subnet (EC2's console has its system log)"
+        )
+    return (
+        f"the head node is {last.state}. The request stands, and the sweeper looks at it every five minutes: see its log"
+        " (docs/operations.md, 'Alarms')"
+    )
 
 
 def connect(found: System) -> str:
