@@ -42,7 +42,8 @@ class Pcs(Construct):
     cluster_name: default made from the path. head_node: size of the head node.
     slurm_version: 25.11. size: SMALL (default, 32 nodes), MEDIUM or LARGE.
     event_bus, recipes, cryosparc, backup_bucket, stages, tags: as for ParallelCluster.
-    log_retention: default six months.
+    longest_hold_minutes: longest_minutes of the hooks' Waiting, if they have one: PCS takes idle nodes five minutes after
+        that, or after the lane's own hold. Default 0. log_retention: default six months.
 
     Costs: the controller all the time (SMALL: recalled as 0.60 USD an hour, not confirmed), the head node unless it is
     stopped, nodes while they run, and PCS's fee for each. IAM to deploy: pcs:*, and what CloudFormation's schema lists
@@ -69,6 +70,7 @@ class Pcs(Construct):
         cryosparc: Cryosparc | None = None,
         backup_bucket: s3.IBucket | None = None,
         stages: Mapping[str, str] | None = None,
+        longest_hold_minutes: int = 0,
         log_retention: logs.RetentionDays = logs.RetentionDays.SIX_MONTHS,
         tags: Mapping[str, str] | None = None,
     ) -> None:
@@ -174,6 +176,7 @@ class Pcs(Construct):
                 mount_source=file_system.mount_source,
                 is_default=lane is lanes[0],
                 tags=all_tags,
+                longest_hold_minutes=longest_hold_minutes,
             )
             for lane in lanes
         }

@@ -31,6 +31,7 @@ class PcsLane(Construct):
     lane: the lane. cluster_id: the cluster. subnet, security_group_ids: of the nodes. ami_id: image of the nodes.
     instance_profile_arn: PCS takes only those below the path /aws-pcs/. node_script: what a node runs before it takes jobs.
     mount_source: the file system. is_default: jobs that name no queue go here. tags: on instances and volumes.
+    longest_hold_minutes: PCS leaves an idle node to the hooks for so long, if the lane's own hold is shorter; default 0.
 
     No names but the queue's, which is the partition: with another instance type PCS makes a new node group and drops the
     old one, with what runs on it. Costs nothing by itself; each node its price and PCS's fee for managing it.
@@ -51,6 +52,7 @@ class PcsLane(Construct):
         mount_source: str,
         is_default: bool,
         tags: Mapping[str, str],
+        longest_hold_minutes: int = 0,
     ) -> None:
         super().__init__(scope, id)
         self.placement_group: ec2.CfnPlacementGroup | None = None
@@ -92,7 +94,7 @@ class PcsLane(Construct):
             ),
             subnet_ids=[subnet.subnet_id],
             slurm_configuration=pcs.CfnComputeNodeGroup.SlurmConfigurationProperty(
-                scale_down_idle_time_in_seconds=idle_seconds(lane),
+                scale_down_idle_time_in_seconds=idle_seconds(lane, longest_hold_minutes),
                 slurm_custom_settings=[
                     # What the lane's job scripts count with; PCS would take the smallest type's own number.
                     pcs.CfnComputeNodeGroup.SlurmCustomSettingProperty(

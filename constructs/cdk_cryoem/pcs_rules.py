@@ -24,9 +24,12 @@ _SHORTEST_NAME = 3
 BACKSTOP_SECONDS = 300
 
 
-def idle_seconds(lane: Lane) -> int:
-    """After how long PCS powers an idle node of the lane down by itself, whatever the hooks do."""
-    return lane.hold_minutes * 60 + BACKSTOP_SECONDS
+def idle_seconds(lane: Lane, longest_hold_minutes: int = 0) -> int:
+    """After how long PCS powers an idle node of the lane down by itself, whatever the hooks do.
+
+    longest_hold_minutes: how long the hooks may hold a node of any lane, because waiting has a price.
+    """
+    return max(lane.hold_minutes, longest_hold_minutes) * 60 + BACKSTOP_SECONDS
 
 
 def pcs_problems(

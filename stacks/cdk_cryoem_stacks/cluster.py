@@ -79,6 +79,7 @@ class ClusterStack(Stack):
                 ami_id=config.pcs.ami_id,
                 slurm_version=config.pcs.slurm_version,
                 size=config.pcs.size,
+                longest_hold_minutes=config.waiting.longest_minutes if config.waiting else 0,
                 log_retention=_RETENTION[config.log_retention_days],
             )
         else:

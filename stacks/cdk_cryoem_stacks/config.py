@@ -30,6 +30,7 @@ from .config_sections import (
     ProcessingConfig,
     Section,
     SystemName,
+    WaitingConfig,
     at_its_field,
     report,
 )
@@ -61,6 +62,7 @@ class Config(Section):
     idle_backstop_minutes: int = Field(
         default=10, description="An idle node goes after this even if no hook acts; no lane can hold one longer"
     )
+    waiting: WaitingConfig | None = None
     stages: dict[str, str] = Field(
         default_factory=dict, description="Lane of a processing stage, where another than the default one is wanted"
     )
@@ -150,6 +152,15 @@ class Config(Section):
             # A spot twin holds as long as its lane.
             for problem in backstop_problems(lane.lanes()[:1], self.idle_backstop_minutes):
                 yield dataclasses.replace(problem, property=f"lanes[{index}].hold_minutes")
+        if self.waiting is not None and self.engine == "parallelcluster":
+            longest, backstop = self.waiting.longest_minutes, self.idle_backstop_minutes
+            if longest > backstop:
+                yield Problem(
+                    property="waiting.longest_minutes",
+                    value=longest,
+                    allowed=f"1 to {backstop}, the cluster's idle_backstop_minutes",
+                    fix="ParallelCluster powers every idle node down then",
+                )
 
     def warnings(self) -> list[str]:
         """What is allowed and probably not meant."""

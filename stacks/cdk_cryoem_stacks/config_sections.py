@@ -25,6 +25,7 @@ from cdk_cryoem.parallel_cluster import (
     OPERATING_SYSTEMS,
     cluster_problems,
 )
+from cdk_cryoem.waiting import Waiting, waiting_problems
 from cdk_cryoem.working_hours import DAYS, WorkingHours, working_hours_problems
 
 _SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
@@ -318,6 +319,29 @@ class ProcessingConfig(Section):
 
     recipes: str = Field(description="Folder of recipes (executables) beside this file, put on the head node")
     on_landed: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Its name")
+
+
+class WaitingConfig(Section):
+    """What waiting for a node is worth, from which the hold time of each lane follows."""
+
+    usd_per_hour: float = Field(description="What an hour of waiting for a node is worth, USD, above 0; no salary")
+    longest_minutes: int = Field(
+        default=10, description="No node is held longer for it, 1 to 15; at most idle_backstop_minutes"
+    )
+    hours: WorkingHoursConfig = Field(default_factory=WorkingHoursConfig, description="When somebody waits")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        report(waiting_problems(self.waiting()))
+        return self
+
+    def waiting(self) -> Waiting:
+        """The value object that the constructs take."""
+        return Waiting(
+            usd_per_hour=self.usd_per_hour,
+            longest_minutes=self.longest_minutes,
+            hours=self.hours.working_hours(),
+        )
 
 
 class BudgetConfig(Section):

@@ -167,6 +167,10 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             "cryosparc": cryosparc,
             "permissions_boundary_arn": st.just(BOUNDARY),
             "log_retention_days": st.sampled_from(LOG_RETENTION_DAYS),
+            "waiting": st.fixed_dictionaries(
+                {"usd_per_hour": numbers(0.01, 1000), "longest_minutes": integers(1, min(backstop, 15))},
+                optional={"hours": st.just({"days": ["sat"], "time_zone": "Europe/Vienna"})},
+            ),
             "tags": tags(),
             "stages": st.dictionaries(
                 st.sampled_from([stage.name for stage in stages().values() if not stage.gpus]),

@@ -54,6 +54,7 @@ _EVERYTHING: dict[str, Any] = {
         },
     ],
     "idle_backstop_minutes": 30,
+    "waiting": {"usd_per_hour": 5.5, "longest_minutes": 12, "hours": {"end": "18:00", "time_zone": "Europe/Vienna"}},
     "stages": {"motion": "spread"},
     "cryosparc": {"license_secret_arn": LICENSE, "version": "5.0.6", "license_tokens": 100},
     "processing": {"recipes": "recipes", "on_landed": "spa-quickstart"},

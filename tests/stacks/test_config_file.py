@@ -30,6 +30,7 @@ from cdk_cryoem import (
     parallel_cluster,
     pcs_rules,
     stages,
+    waiting,
 )
 from cdk_cryoem import lane as lane_module
 from cdk_cryoem_stacks import config, config_file, config_sections
@@ -205,6 +206,13 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
                            "0, or 15 to 10080"),
     "hours without a stop": ("name: em\nhead_node:\n  awake: {}\n", 3, "head_node.awake", "given",
                              "nothing without stop_after_minutes"),
+    "worthless waiting": ("name: em\nwaiting:\n  usd_per_hour: 0\n", 3, "waiting.usd_per_hour", 0, "above 0"),
+    "a long wait": ("name: em\nwaiting:\n  usd_per_hour: 5\n  longest_minutes: 16\n", 4, "waiting.longest_minutes", 16,
+                    "1 to 15"),
+    "held longer than the engine does": ("name: em\nwaiting:\n  usd_per_hour: 5\n  longest_minutes: 11\n", 4,
+                                         "waiting.longest_minutes", 11, "1 to 10, the cluster's idle_backstop_minutes"),
+    "nobody waits then": ("name: em\nwaiting:\n  usd_per_hour: 5\n  hours: {time_zone: Vienna}\n", 4,
+                          "waiting.hours.time_zone", "Vienna", "Europe/Vienna"),
     "no such day": ("name: em\nhead_node:\n  stop_after_minutes: 60\n  awake:\n    days: [monday]\n", 5,
                     "head_node.awake.days", ["monday"], "mon, tue"),
     "no time": ("name: em\nhead_node:\n  stop_after_minutes: 60\n  awake:\n    start: 9am\n", 5,
@@ -299,7 +307,7 @@ def rules(module: ModuleType) -> Iterator[tuple[range, str]]:
 
 def test_every_rule_has_a_wrong_value_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (config, config_file, config_sections, cryosparc, lane_module, lane_manifest, lustre_rules, microscope_ingest,
-               monthly_budget, notifications, parallel_cluster, pcs_rules, stages)  # fmt: skip
+               monthly_budget, notifications, parallel_cluster, pcs_rules, stages, waiting)  # fmt: skip
     broken: set[tuple[str, int]] = set()
 
     def noting(**values: Any) -> Problem:

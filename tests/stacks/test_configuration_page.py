@@ -17,6 +17,7 @@ PAGE = (ROOT / "docs" / "configuration.md").read_text()
 WORDS = {
     "account": "that of the credentials", "availability_zone": "the first zone", "bandwidth_limit_mibps": "no limit",
     "remote_desktop_from": "nobody", "license_tokens": "not known",
+    "hours": "Monday to Friday, nine to seven, UTC",
 }  # fmt: skip
 
 
