@@ -41,7 +41,10 @@ def decide(item: Mapping[str, Any], word: Word) -> Decision:
         return Decision(
             write=True, say=f"{name} has landed: the hooks write it down and announce it at their next look"
         )
-    return Decision(write=True, say=f"{name} is arriving until `cryoem land {name}`, however quiet it is")
+    return Decision(
+        write=True,
+        say=f"{name} is arriving until `cryoem land {name}`, however quiet it is; so long the head node stays awake",
+    )
 
 
 def too_late(name: str, how: str) -> str:
