@@ -42,13 +42,15 @@ class Records:
     ) -> bool:
         """Write down what was seen by a look that began at `now`; False when that is out of date.
 
-        It is when a later look was written down, or when the dataset has landed since.
+        It is when a later look was written down, when the dataset has landed since, or when an operator has said since
+        that it has not.
         """
         landing = verdict.state == "landed" and not verdict.landed_before
         update = "SET objects = :objects, movies = :movies, size_bytes = :bytes, first_at = :first, last_at = :last,"
         update += " looked_at = :now, #state = :state" + ", reason = :reason, landed_at = :now" * landing
         condition = "attribute_not_exists(looked_at) OR (looked_at <= :now"
-        condition += ")" if verdict.landed_before else " AND #state <> :landed)"
+        condition += "" if verdict.landed_before else " AND #state <> :landed"
+        condition += " AND #operator <> :arriving)" if landing else ")"
         values = {
             ":objects": {"N": str(seen.objects)},
             ":movies": {"N": str(seen.movies)},
@@ -59,7 +61,7 @@ class Records:
             ":now": {"N": str(now)},
         }
         values |= {} if verdict.landed_before else {":landed": {"S": "landed"}}
-        values |= {":reason": {"S": verdict.reason}} if landing else {}
+        values |= {":reason": {"S": verdict.reason}, ":arriving": {"S": "arriving"}} if landing else {}
         return self._write(self._update("dataset", name, update, condition, values), events=events)
 
     def note_gone(self, name: str, *, now: float, events: Sequence[PlatformEvent]) -> bool:
@@ -189,7 +191,7 @@ class Records:
         return {"Put": {"TableName": self._table, "Item": item, "ConditionExpression": condition, **extra}}
 
     def _update(self, kind: str, name: str, update: str, condition: str, values: Mapping[str, Any]) -> Item:
-        names = {"#state": "state"} if "#state" in update + condition else {}
+        names = {alias: alias[1:] for alias in ("#state", "#operator") if alias in update + condition}
         return {
             "Update": {
                 "TableName": self._table,

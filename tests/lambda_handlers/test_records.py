@@ -202,3 +202,16 @@ def test_the_latest_transfer_counts(aws: Aws, records: Records) -> None:
     records.note_transfer("b", began=11.0, files=2)
     assert records.empty_transfers(("a", "b", "c")) == [10.0, None, None]
     assert records.empty_transfers(()) == []
+
+
+def test_a_look_that_did_not_hear_an_operator_hold_a_dataset_open_does_not_land_it(aws: Aws) -> None:
+    """The record was read before the word was written; the next look hears it."""
+    records, now = world().records, aws.clock.now
+    seen = Seen(objects=1, movies=1, bytes=5, first_at=1.0, last_at=2.0, sentinel=True)
+    assert records.note_dataset("d", seen, Verdict(state="arriving", reason=""), now=now)
+    aws.dynamodb.items["dataset", "d"]["operator"] = {"S": "arriving"}
+    assert not records.note_dataset("d", seen, Verdict(state="landed", reason="sentinel"), now=now + 1)
+    assert records.dataset("d")["state"] == "arriving"
+    aws.dynamodb.items["dataset", "d"]["operator"] = {"S": "landed"}
+    assert records.note_dataset("d", seen, Verdict(state="landed", reason="an operator said so"), now=now + 2)
+    assert records.dataset("d")["state"] == "landed"
