@@ -193,8 +193,8 @@ def _sleep(parsed: argparse.Namespace) -> int:
         for reason in keeps:
             print(f"keeps it awake: {reason}")
         print(
-            "A login, a job, a node that is on and a running recipe keep it awake too; no record has them:"
-            " `who`, `squeue` and `sinfo` on the head node do"
+            "A login, a job, a node that is on, a running recipe and the hours of head_node.awake keep it awake too; no"
+            " record has them: `who`, `squeue` and `sinfo` on the head node do, and the file"
         )
 
     return _with_system(parsed, act)
