@@ -22,6 +22,7 @@ from .hook_function import HookFunction
 from .landing_zone import DATASETS_PREFIX
 from .problems import Problem, require
 from .ssm_documents import HeadNodeDocuments
+from .waiting import Waiting, environment_text, waiting_problems
 from .working_hours import WorkingHours, working_hours_problems
 
 PLATFORM_EVENT_SOURCE = "cryoem.platform"
@@ -41,6 +42,7 @@ class LaneHooks(Construct):
     sentinel: a file of this name in a dataset says that it is complete. Default none.
     recipe: processing recipe started on a dataset that has landed. Default none.
     stop_head_node_after_minutes: the head node stops when nothing ran or arrived for so long. Default 0: never.
+    waiting: what an hour of waiting for a node is worth; cheap lanes are then held a little. Default: nothing.
     awake: hours in which the head node is on whatever happens. Default none.
     live_idle_minutes: a cryoSPARC Live session that got no exposure for so long is paused. Default 60.
     file_system_id: of the file system in use; others of the same system cost money for nothing. Default: not looked for.
@@ -63,6 +65,7 @@ class LaneHooks(Construct):
         sentinel: str | None = None,
         recipe: str | None = None,
         stop_head_node_after_minutes: int = 0,
+        waiting: Waiting | None = None,
         awake: WorkingHours | None = None,
         live_idle_minutes: int = 60,
         file_system_id: str | None = None,
@@ -75,6 +78,7 @@ class LaneHooks(Construct):
             f"LaneHooks {id!r}",
             [
                 *_timing_problems(quiet_minutes, stop_head_node_after_minutes, live_idle_minutes),
+                *(problem.under("waiting") for problem in (waiting_problems(waiting) if waiting else ())),
                 *(problem.under("awake") for problem in (working_hours_problems(awake) if awake else ())),
             ],
         )
@@ -114,7 +118,7 @@ class LaneHooks(Construct):
             "SENTINEL": sentinel or "",
             "RECIPE": recipe or "",
             "STOP_HEAD_NODE_AFTER_MINUTES": str(stop_head_node_after_minutes),
-            "WAITING": "",
+            "WAITING": environment_text(waiting),
             "AWAKE": "" if awake is None else awake.text(),
             "INSTANCE_TAG": "=".join(engine.instance_tag),
             "FILE_SYSTEM": file_system_id or "",

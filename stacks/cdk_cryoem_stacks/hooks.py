@@ -40,6 +40,7 @@ class HooksStack(Stack):
             sentinel=config.landing.sentinel,
             recipe=config.processing.on_landed if config.processing else None,
             stop_head_node_after_minutes=config.head_node.stop_after_minutes,
+            waiting=config.waiting.waiting() if config.waiting else None,
             awake=config.head_node.awake.working_hours() if config.head_node.awake else None,
             file_system_id=file_system_id,
         )
