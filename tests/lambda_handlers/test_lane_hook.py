@@ -119,6 +119,14 @@ def test_what_was_done_to_lanes_is_said(aws: Aws, head: Head) -> None:
     assert aws.said("Lanes Changed")[0]["manifest"] == aws.record("lanes", "registered")["manifest"]
 
 
+def test_a_lane_that_was_set_again_is_said_although_the_lanes_are_the_same(aws: Aws, head: Head) -> None:
+    head.lanes = dict(head.wanted)
+    hook()
+    head.lanes["gpu4"] = "0"
+    hook()
+    assert changes(aws) == [{"lanes": ["cpu", "gpu4"]}, {"lanes": ["cpu", "gpu4"], "set": ["gpu4"]}]
+
+
 def test_lanes_that_jobs_keep_and_partitions_that_are_down_are_said_as_such(aws: Aws, head: Head) -> None:
     head.lanes = dict(head.wanted)
     hook()

@@ -76,6 +76,16 @@ def test_what_is_refused_stays_and_the_rest_goes(aws: Aws, outbox: Outbox) -> No
     assert outbox.flush() == 1
 
 
+def test_what_eventbridge_gave_no_id_it_does_not_have(
+    aws: Aws, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.put(arriving(1), cluster="cryo")
+    monkeypatch.setattr(aws.events, "put_events", lambda **_: {"FailedEntryCount": 0, "Entries": [{}]})
+    with pytest.raises(RuntimeError, match="EventBridge did not take 1 events: Dataset Arriving"):
+        outbox.flush()
+    assert aws.waiting() == ["Dataset Arriving"]
+
+
 def test_who_dies_before_it_is_said_leaves_it(aws: Aws, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     put = aws.events.put_events
 
