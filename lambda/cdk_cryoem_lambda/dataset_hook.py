@@ -42,9 +42,11 @@ def act(hints: Sequence[Hint]) -> None:
         _note_transfer(w, execution)
     names = datasets.of_hints(w, [(hint.dataset, hint.file) for hint in hints if hint.dataset])
     datasets.reconcile(w, [*names, *(datasets.arriving(w) if executions else ())])
-    w.outbox.flush()
-    head_node.reconcile(w)
-    w.outbox.flush()
+    try:
+        # Neither waits for the other.
+        head_node.reconcile(w)
+    finally:
+        w.outbox.flush()
 
 
 def _note_transfer(w: World, execution: str) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # Of a command invocation (SSM API reference, GetCommandInvocation).
 _UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")
 
+# The first for a moment after a command was sent.
+_ASK_AGAIN = ("InvocationDoesNotExist", "ThrottlingException")
+
 
 class CommandFailed(Exception):
     """The head node did not do what it was asked; the hint will be looked at again."""
@@ -84,8 +87,7 @@ class HeadNode:
             try:
                 answer = self._ssm.get_command_invocation(CommandId=command, InstanceId=self.instance_id)
             except ClientError as error:
-                # For a moment after it was sent.
-                if error.response["Error"]["Code"] != "InvocationDoesNotExist":
+                if error.response["Error"]["Code"] not in _ASK_AGAIN:
                     raise
             if answer["Status"] not in _UNDER_WAY:
                 return answer

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+from botocore.exceptions import ClientError
 
 from .. import datasets
 from ..events_out import DatasetArriving, DatasetGone, DatasetLanded, PlatformEvent
@@ -12,30 +14,41 @@ from ..world import World
 
 
 def reconcile(w: World, names: Iterable[str]) -> None:
-    """Look at these datasets, whatever made somebody name them."""
+    """Look at these datasets, whatever made somebody name them. Errors: RuntimeError after all were tried."""
     empty_transfers = w.records.empty_transfers(w.settings.ingest_tasks)
+    failed: list[str] = []
     for name in sorted(set(names)):
-        now = time.time()
-        seen = datasets.look(_objects(w, name), sentinel=w.settings.sentinel)
-        known = w.records.dataset(name)
-        if seen is None:
-            if known.get("state") == "arriving":
-                gone = DatasetGone(dataset=name, objects_before=int(known["objects"]))
-                w.records.note_gone(name, now=now, events=[gone])
-                log.warning("dataset %s: all of its %s objects are gone", name, known["objects"])
-            continue
-        verdict = datasets.judge(
-            seen,
-            known_state=known.get("state"),
-            now=now,
-            quiet_minutes=w.settings.quiet_minutes,
-            empty_transfers=empty_transfers,
-            operator=known.get("operator"),
-        )
-        written = w.records.note_dataset(
-            name, seen, verdict, now=now, events=[*_news(name, seen, verdict, known.get("state"), now)]
-        )
-        log.info("dataset %s: %s objects, %s%s", name, seen.objects, verdict.reason, "" if written else " (outdated)")
+        try:
+            _look_at(w, name, empty_transfers)
+        except ClientError as error:
+            # The others need not wait for it.
+            log.exception("dataset %s was not looked at", name)
+            failed.append(f"{name}: {error}")
+    if failed:
+        raise RuntimeError("; ".join(failed))
+
+
+def _look_at(w: World, name: str, empty_transfers: Sequence[float | None]) -> None:
+    now = time.time()
+    seen = datasets.look(_objects(w, name), sentinel=w.settings.sentinel)
+    known = w.records.dataset(name)
+    if seen is None:
+        if known.get("state") == "arriving":
+            gone = DatasetGone(dataset=name, objects_before=int(known["objects"]))
+            w.records.note_gone(name, now=now, events=[gone])
+            log.warning("dataset %s: all of its %s objects are gone", name, known["objects"])
+        return
+    verdict = datasets.judge(
+        seen,
+        known_state=known.get("state"),
+        now=now,
+        quiet_minutes=w.settings.quiet_minutes,
+        empty_transfers=empty_transfers,
+        operator=known.get("operator"),
+    )
+    news = list(_news(name, seen, verdict, known.get("state"), now))
+    written = w.records.note_dataset(name, seen, verdict, now=now, events=news)
+    log.info("dataset %s: %s objects, %s%s", name, seen.objects, verdict.reason, "" if written else " (outdated)")
 
 
 def of_hints(w: World, hinted: Iterable[tuple[str, str]]) -> list[str]:

@@ -11,6 +11,8 @@ from ..hints import log
 from ..nodes import Status
 from ..world import World
 
+_KEPT_SECONDS = 90 * 24 * 3600
+
 
 def reconcile(w: World, status: Status | None = None) -> None:
     """Start it if it is wanted. With what it says of itself, which a sweep has: stop it if it is not.
@@ -50,7 +52,7 @@ def tell_of_backup(w: World, status: Status) -> None:
         w.records.note_once(
             "backup",
             f"failed#{failed_at:.0f}",
-            fields={"reason": reason, "failed_at": failed_at},
+            fields={"reason": reason, "failed_at": failed_at, "expires_at": round(failed_at) + _KEPT_SECONDS},
             events=[BackupFailed(reason=reason, at=failed_at)],
         )
 
