@@ -34,6 +34,7 @@ ACTIVATION_KEY = "ABCDE-12345-FGHIJ-67890-KLMNO"
 # Every action that is allowed on "*", and why.
 ALLOWED_ON_EVERYTHING = {
     "ec2:DescribeInstances": "knows no resources (service authorization reference, Amazon EC2)",
+    "fsx:DescribeFileSystems": "looks for those that nobody uses any longer, whose names nobody knows",
     "pcs:RegisterComputeNodeGroupInstance": "knows no resources (AWS PCS user guide, IAM instance profiles)",
     "ssm:GetCommandInvocation": "knows no resources (service authorization reference, AWS Systems Manager)",
 }
