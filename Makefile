@@ -38,8 +38,8 @@ synth: setup ## the CloudFormation templates of cryoem.yaml, into cdk.out; needs
 snapshot: setup ## accept the templates as they are now as the stacks' snapshots
 	@$(RUN) python -m pytest tests/stacks tests/nag --snapshot-update -q
 
-bench: setup ## ratios measured in one run: synthesis to import, cost of a look at a dataset; sizes of templates
-	@$(RUN) python bench/dataset_listing.py && echo && $(RUN) python bench/synth.py
+bench: setup ## ratios measured in one run: synthesis to import, cost of a look at a dataset; sizes of templates; idle nodes, simulated
+	@$(RUN) python bench/dataset_listing.py && echo && $(RUN) python bench/synth.py && echo && $(RUN) python bench/paid_idle.py
 
 wheel: setup ## build the wheel into dist
 	@$(RUN) uv build --wheel --quiet && ls dist
