@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cdk_cryoem_lambda import nodes
-from cdk_cryoem_lambda.holding import Waiting, hold_seconds
+from cdk_cryoem_lambda.holding import Waiting
 from cdk_cryoem_lambda.jobs import Lane
 
 from .cluster import TEARDOWN, Cluster, Node
@@ -105,8 +105,8 @@ class Hooks:
         """As node_hook.act: a look, and a message that comes when the hold of the job's lane ends."""
         self._look(cluster)
         used = next(each for each in self.lanes if each.name == lane)
-        seconds = hold_seconds(used, now=cluster.now, waiting=self.waiting)
-        if 0 < seconds < _LONGEST_DELAY:
+        seconds = nodes.held_seconds(used, cluster.status(), waiting=self.waiting)
+        if 0 < seconds <= _LONGEST_DELAY:
             cluster.at(cluster.now + min(_LONGEST_DELAY, int(seconds) + 2), lambda: self._look(cluster))
 
     def _sweep(self, cluster: Cluster) -> None:

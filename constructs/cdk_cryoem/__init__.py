@@ -21,6 +21,7 @@ from .platform import CryoEmPlatform, Microscope
 from .problems import CryoEmError, Problem
 from .ssm_documents import HeadNodeDocuments
 from .stages import Stage, stage_lanes
+from .waiting import Waiting
 from .working_hours import WorkingHours
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Problem",
     "SmbShare",
     "Stage",
+    "Waiting",
     "WorkingHours",
     "cluster_configuration",
     "default_lanes",

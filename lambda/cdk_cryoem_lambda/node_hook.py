@@ -9,9 +9,8 @@ from typing import Any
 
 from . import jobs
 from .hints import Event, work_off
-from .holding import hold_seconds
 from .jobs import Job, Lane
-from .nodes import Status
+from .nodes import Status, held_seconds
 from .reconcile import jobs as job_records
 from .reconcile import nodes
 from .world import World, world
@@ -46,8 +45,8 @@ def act(hints: Sequence[Job | None]) -> None:
 def _remind(w: World, finished: Iterable[Job], lanes: Iterable[Lane], status: Status) -> None:
     """Only for jobs, never for a reminder: so that there are never more of these than of those."""
     used = {job.lane for job in finished}
-    held = {hold_seconds(lane, now=status.now, waiting=w.settings.waiting) for lane in lanes if lane.name in used}
-    for seconds in sorted(s for s in held if 0 < s < _LONGEST_DELAY):
+    held = {held_seconds(lane, status, waiting=w.settings.waiting) for lane in lanes if lane.name in used}
+    for seconds in sorted(s for s in held if 0 < s <= _LONGEST_DELAY):
         w.sqs.send_message(
             QueueUrl=os.environ["QUEUE_URL"],
             MessageBody=json.dumps({"source": "cryoem.hooks", "detail-type": LOOK_AGAIN, "detail": {}}),

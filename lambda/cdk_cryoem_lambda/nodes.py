@@ -9,8 +9,9 @@ from typing import Any
 from .holding import Waiting, hold_seconds
 from .jobs import Lane
 
-BLOCKED_SECONDS = 600
-"""How long a node is kept for a job that waits for another job, a licence or a time, which may take hours."""
+BLOCKED_SECONDS = 120
+"""How long a node is kept for a job that waits for another job, a licence or a time, which may take hours. Enough for Slurm to
+release the next job of a chain; ten minutes would cost 4 % more GPU time where people chain their jobs (docs/waiting.md)."""
 DOWN_SECONDS = 600
 """How long a node that is down is left to Slurm and the engine: ParallelCluster replaces one within a minute or two
 (clustermgtd's loop), so this is for those that nobody replaced."""
@@ -100,8 +101,7 @@ def to_power_down(status: Status, lanes: Sequence[Lane], *, waiting: Waiting | N
             return DOWN_SECONDS
         if node.state == "booting" or lane is None:
             return 0.0
-        held = hold_seconds(lane, now=status.now, waiting=waiting)
-        return max(held, BLOCKED_SECONDS) if status.blocked.get(node.lane, 0) else held
+        return held_seconds(lane, status, waiting=waiting)
 
     def useless(node: Node) -> bool:
         lane = by_name.get(node.lane)
@@ -116,6 +116,12 @@ def to_power_down(status: Status, lanes: Sequence[Lane], *, waiting: Waiting | N
         return status.now - node.idle_since >= kept_seconds(node)
 
     return [node for node in status.nodes if useless(node)]
+
+
+def held_seconds(lane: Lane, status: Status, *, waiting: Waiting | None = None) -> float:
+    """How long an idle node of a lane is kept though no job could start on it."""
+    held = hold_seconds(lane, now=status.now, waiting=waiting)
+    return max(held, BLOCKED_SECONDS) if status.blocked.get(lane.name, 0) else held
 
 
 def failed(status: Status) -> list[Node]:

@@ -159,12 +159,13 @@ def test_only_nodes_that_the_head_node_powered_down_are_said_to_be(aws: Aws, hea
     assert len(aws.said("Nodes Powered Down")) == 1, "nothing is said when nothing was done"
 
 
-def test_jobs_that_wait_for_something_else_keep_a_node_for_ten_minutes_only(aws: Aws, head: Head) -> None:
+def test_jobs_that_wait_for_something_else_keep_a_node_for_two_minutes_only(aws: Aws, head: Head) -> None:
     head.blocked = {"gpu4": 1}
-    head.node("young", idle_for=590)
-    head.node("old", idle_for=601)
+    head.node("young", idle_for=110)
+    head.node("old", idle_for=121)
     hook(job_event())
     assert head.powered_down == ["old"]
+    assert reminders(aws) == [122]
 
 
 def test_a_node_that_is_down_is_said_once_and_powered_down_after_its_time(aws: Aws, head: Head) -> None:
@@ -246,13 +247,13 @@ def test_there_is_one_reminder_for_each_hold_of_lanes_that_had_a_job(aws: Aws, h
     lanes(aws, a=5, b=5, c=7, d=9, e=0, f=15, g=60)
     jobs = [job_event(n, partition=name) for n, name in enumerate("abcefg")]
     hook(*jobs, *jobs)
-    assert reminders(aws) == [302, 422], "one that lasts longer than a message waits ends with a sweep"
+    assert reminders(aws) == [302, 422, 900], "one that lasts longer than a message waits ends with a sweep"
 
 
 def test_a_hold_just_below_the_longest_delay_is_reminded_of(
     aws: Aws, head: Head, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_hook, "hold_seconds", lambda lane, *, now, waiting: 899.5)
+    monkeypatch.setattr(node_hook, "held_seconds", lambda lane, status, *, waiting: 899.5)
     hook(job_event())
     assert reminders(aws) == [900]
 
