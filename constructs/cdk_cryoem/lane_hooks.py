@@ -46,7 +46,8 @@ class LaneHooks(Construct):
     awake: hours in which the head node is on whatever happens. Default none.
     live_idle_minutes: a cryoSPARC Live session that got no exposure for so long is paused. Default 60.
     file_system_id: of the file system in use; others of the same system cost money for nothing. Default: not looked for.
-    alarm_topic: told of what a person must look at. Default: a new one.
+    alarm_topic: told of what a person must look at. Default: a new one. The policy of one that was imported must let
+        cloudwatch.amazonaws.com and events.amazonaws.com publish; if it has a key, the key's policy both use it.
     sweep_every: default 5 minutes. batching_window: of the dataset hook, default 20 seconds.
 
     Events are hints: each hook looks at the truth and converges, and the sweeper does so without any event.
@@ -193,6 +194,10 @@ class LaneHooks(Construct):
             hook.grant_redrive(self.sweeper.role)
             assert hook.queue is not None
             queues.append({"name": name, "queue": hook.queue.queue_url, "dead": hook.dead_letter_queue.queue_url})
+        # It has no queue: sweeps that failed are over with the next good one.
+        own = self.sweeper.dead_letter_queue
+        own.grant_consume_messages(self.sweeper.role)
+        queues.append({"name": "sweeper", "queue": "", "dead": own.queue_url})
         self.sweeper.function.add_environment("QUEUES", Stack.of(self).to_json_string(queues))
 
     def _tell_of_trouble(self) -> events.Rule:

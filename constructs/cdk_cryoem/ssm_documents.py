@@ -77,10 +77,10 @@ class HeadNodeDocuments(Construct):
         self.stop_head_node: ssm.CfnDocument = self._document(
             "StopHeadNode",
             "Power the head node off, unless somebody would miss it; back up cryoSPARC's database first",
-            "stop-head-node --used-until '{{ UsedUntil }}' --launched-at '{{ LaunchedAt }}'",
+            "stop-head-node --used-until '{{ UsedUntil }}' --decided-at '{{ DecidedAt }}'",
             {
                 "UsedUntil": _Parameter(description="When it was last used, epoch seconds", pattern=_SECONDS_PATTERN),
-                "LaunchedAt": _Parameter(description="The boot that was decided on", pattern=_SECONDS_PATTERN),
+                "DecidedAt": _Parameter(description="When that was decided, epoch seconds", pattern=_SECONDS_PATTERN),
             },
         )
         self.live_sessions: ssm.CfnDocument = self._document(

@@ -45,11 +45,16 @@ def dataset_of(key: str) -> str | None:
 
 
 def look(objects: Iterable[tuple[str, int, float]], *, sentinel: str) -> Seen | None:
-    """Sum up a listing of (key, bytes, time). None when there is nothing."""
+    """Sum up a listing of (key, bytes, time). None when there is nothing.
+
+    A key with a slash at its end is a folder (DataSync and S3's console make such), and no file that the file system will have.
+    """
     count = movies = size = 0
     first, last, has_sentinel = float("inf"), float("-inf"), False
     for key, length, at in objects:
         name = key.rpartition("/")[2]
+        if not name:
+            continue
         has_sentinel = has_sentinel or (bool(sentinel) and name == sentinel)
         count += 1
         size += length

@@ -20,7 +20,7 @@ _CALLS = 20
 
 
 def redrive(sqs: SQSClient, *, dead: str, queue: str, parse: Callable[[Event], Any]) -> int:
-    """Send back what can be parsed; returns how many.
+    """Send back what can be parsed, or drop it where no queue is named; returns how many.
 
     Sent before it is deleted: who dies in between leaves a duplicate, which a hint may be. IAM: sqs:ReceiveMessage,
     sqs:DeleteMessage and sqs:ChangeMessageVisibility on the dead-letter queue, sqs:SendMessage on the other. Costs: a call
@@ -39,12 +39,15 @@ def redrive(sqs: SQSClient, *, dead: str, queue: str, parse: Callable[[Event], A
                 log.warning("dead letter %s is no event of ours and stays", message["MessageId"])
                 staying.append(message["ReceiptHandle"])
                 continue
+            moved += 1
+            if not queue:
+                sqs.delete_message(QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"])
+                continue
             sqs.send_message(QueueUrl=queue, MessageBody=message["Body"])
             sqs.delete_message(QueueUrl=dead, ReceiptHandle=message["ReceiptHandle"])
-            moved += 1
     # The alarm counts only what can be seen.
     for receipt in staying:
         sqs.change_message_visibility(QueueUrl=dead, ReceiptHandle=receipt, VisibilityTimeout=0)
     if moved:
-        log.info("%s dead letters went back to %s", moved, queue)
+        log.info("%s dead letters of %s %s", moved, dead, f"went back to {queue}" if queue else "are over")
     return moved

@@ -13,7 +13,7 @@ from .hours import WorkingHours
 
 @dataclass(frozen=True)
 class Queues:
-    """The queue of a hook, and where its messages go that could not be worked off."""
+    """The queue of a hook (none of the sweeper), and where its messages go that could not be worked off."""
 
     name: str
     queue: str

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import dataset_hook, lane_hook, node_hook
-from .hints import log
+from .events_out import SOURCE
+from .hints import Event, log
 from .nodes import Status
 from .reconcile import datasets, head_node, lanes, leaks, nodes, processing
 from .redrive import redrive
@@ -32,21 +33,38 @@ def handler(event: object, context: object) -> dict[str, Any]:
 
     sweep("dead letters", lambda: _redrive(w))
     sweep("datasets", lambda: datasets.reconcile(w, datasets.of_sweep(w)))
+    # Before what may take all of a sweep's time when cryoSPARC or a recipe does not answer: these are paid for meanwhile.
+    status = sweep("nodes", lambda: nodes.reconcile(w))
     sweep("lanes", lambda: lanes.reconcile(w))
     sweep("processing", lambda: processing.reconcile(w))
-    status = sweep("nodes", lambda: nodes.reconcile(w))
     # Before the head node is asked to stop: some are looked for on it.
     sweep("leaks", lambda: _look_for_leaks(w, status))
     sweep("head node", lambda: head_node.reconcile(w, status))
     sweep("events", w.outbox.flush)
+    if not failed:
+        sweep("its own dead letters", lambda: _forget(w))
     if failed:
         raise RuntimeError(f"the sweep failed for {', '.join(failed)}; see the log above")
     return {"swept": True}
 
 
+def parse(event: Event) -> None:
+    """A sweep that failed. Errors: ValueError for a trouble of which nobody could be told, which is not over by a later sweep."""
+    if event.get("source") == SOURCE:
+        raise ValueError(f"{event['detail-type']} was not told")
+
+
 def _redrive(w: World) -> None:
     for hook in w.settings.queues:
-        redrive(w.sqs, dead=hook.dead, queue=hook.queue, parse=_PARSE[hook.name])
+        if hook.queue:
+            redrive(w.sqs, dead=hook.dead, queue=hook.queue, parse=_PARSE[hook.name])
+
+
+def _forget(w: World) -> None:
+    """Sweeps that failed: this one has done what they did not."""
+    for own in w.settings.queues:
+        if not own.queue:
+            redrive(w.sqs, dead=own.dead, queue=own.queue, parse=parse)
 
 
 def _look_for_leaks(w: World, status: Status | None) -> None:

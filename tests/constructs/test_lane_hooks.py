@@ -235,7 +235,7 @@ def test_the_sweeper_may_send_dead_letters_back_to_each_queue(made: Made) -> Non
         if (found := function["Properties"]["Environment"]["Variables"]["QUEUES"]) != "[]"
     ]
     text = "".join(part if isinstance(part, str) else "URL" for part in queues["Fn::Join"][1])
-    assert [each["name"] for each in json.loads(text)] == ["dataset", "lane", "node"]
+    assert [each["name"] for each in json.loads(text)] == ["dataset", "lane", "node", "sweeper"]
     assert {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SendMessage"} <= actions_of(made, hooks.sweeper)
     assert "sqs:SendMessage" not in actions_of(made, hooks.lane_hook)
     assert "sqs:SendMessage" in actions_of(made, hooks.node_hook), "its reminders"

@@ -25,7 +25,7 @@ GOOD = {
     "Recipe": ["spa-quickstart"],
     "Objects": ["0", "50000"],
     "UsedUntil": ["0", "1800000000"],
-    "LaunchedAt": ["1800000000"],
+    "DecidedAt": ["1800000000"],
     "IdleMinutes": ["60"],
     "Session": ["P3S1"],
     "Seen": ["1800000000"],

@@ -173,3 +173,15 @@ def test_slurm_status_shows_what_is_paid_for(cluster: Path, fake: Any, capsys: p
     assert up == {"name": "up", "lane": "live", "state": "idle", "epoch": EPOCH, "idle_since": up["idle_since"]}
     assert (dead["state"], dead["idle_since"] - up["idle_since"]) == ("down", 1200)
     assert (boots["name"], boots["state"]) == ("boots", "booting")
+
+
+def test_what_slurm_status_prints_is_never_cut() -> None:
+    epoch = "2026-03-02T11:00:00_2026-03-02T11:00:00"
+    node = {"name": "n" * 58, "lane": "l" * 25, "state": "booting", "epoch": epoch, "idle_since": 1772449200.123456}
+    document = {"nodes": [node] * 100, "powered_up": 900, "addresses": ["10.100.200.123"] * 900, "backup": {}}
+    text = slurm_status.printed(document)
+    assert len(text) <= 24_000
+    found = json.loads(text)
+    assert (found["nodes"], 0 < len(found["addresses"]) < 900) == (document["nodes"], True)
+    few = {**document, "nodes": []}
+    assert json.loads(slurm_status.printed(few)) == few

@@ -91,9 +91,9 @@ class HeadNode:
             stop_head_node.subprocess, "run", lambda command, check: self.done.append(" ".join(command))
         )
 
-    def ask(self, *, launched_at: float = NOW - 9030) -> dict[str, Any]:
+    def ask(self, *, decided_at: float = NOW - 20) -> dict[str, Any]:
         self._monkeypatch.setattr(
-            sys, "argv", ["stop-head-node", "--used-until", str(NOW - 7200), "--launched-at", str(launched_at)]
+            sys, "argv", ["stop-head-node", "--used-until", str(NOW - 7200), "--decided-at", str(decided_at)]
         )
         stop_head_node.main()
         document: dict[str, Any] = json.loads(self._capsys.readouterr().out)
@@ -120,10 +120,17 @@ def test_a_job_that_came_since_the_decision_is_seen(head_node_stops: HeadNode) -
     assert head_node_stops.done == []
 
 
-def test_a_decision_about_an_earlier_boot_is_stale(head_node_stops: HeadNode) -> None:
-    head_node_stops.booted_at = NOW - 30
+@pytest.mark.parametrize("booted_ago", [19, 1])
+def test_a_decision_from_before_the_boot_is_stale(head_node_stops: HeadNode, booted_ago: float) -> None:
+    head_node_stops.booted_at = NOW - booted_ago
     assert head_node_stops.ask()["reason"] == "it was started again since"
     assert head_node_stops.done == []
+
+
+def test_one_that_was_only_rebooted_stops_too(head_node_stops: HeadNode) -> None:
+    """EC2 calls an instance launched when it was started, not when somebody rebooted it."""
+    head_node_stops.booted_at = NOW - 21
+    assert head_node_stops.ask()["verdict"] == "stop"
 
 
 def test_with_a_database_it_is_backed_up_first(head_node_stops: HeadNode) -> None:

@@ -227,7 +227,7 @@ def test_names_that_a_hook_puts_into_a_command_are_those_that_the_document_takes
 
 DOCUMENT_PARAMETERS = {
     *("Nodes", "Mode", "ManifestSha256", "Dataset", "Recipe", "Objects"),
-    *("UsedUntil", "LaunchedAt", "IdleMinutes", "Session", "Seen"),
+    *("UsedUntil", "DecidedAt", "IdleMinutes", "Session", "Seen"),
 }
 
 

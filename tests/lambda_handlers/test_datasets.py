@@ -75,6 +75,15 @@ def test_look_at_nothing() -> None:
     assert look([], sentinel="DONE") is None
 
 
+def test_folders_are_no_files() -> None:
+    """The recipe waits until the file system has as many files as were counted."""
+    folders = [("datasets/d/", 0, 1.0), ("datasets/d/sub/", 0, 99.0)]
+    assert look(folders, sentinel="") is None
+    assert look([*folders, ("datasets/d/sub/a.mrc", 7, 10.0)], sentinel="") == Seen(
+        objects=1, movies=1, bytes=7, first_at=10.0, last_at=10.0, sentinel=False
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "sentinel", "found"),
     [
@@ -82,7 +91,7 @@ def test_look_at_nothing() -> None:
         ("datasets/d/sub/DONE", "DONE", True),
         ("datasets/d/DONE.txt", "DONE", False),
         ("datasets/DONE/a.mrc", "DONE", False),
-        ("datasets/d/", "", False),
+        ("datasets/d/a", "", False),
     ],
 )
 def test_sentinel_is_a_file_of_that_very_name(key: str, sentinel: str, found: bool) -> None:

@@ -221,7 +221,8 @@ def test_one_that_is_stopping_and_wanted_is_looked_at_again(sleepy: Aws) -> None
 def test_an_idle_one_is_asked_to_power_itself_off(sleepy: Aws) -> None:
     converge(status())
     launched = f"{sleepy.ec2.launched:.0f}"
-    assert sleepy.ssm.sent == [("stop-head-node", {"UsedUntil": launched, "LaunchedAt": launched})]
+    decided = f"{sleepy.clock.now:.0f}"
+    assert sleepy.ssm.sent == [("stop-head-node", {"UsedUntil": launched, "DecidedAt": decided})]
     assert sleepy.ec2.calls == [], "nobody but itself, after a last look, switches it off"
     assert sleepy.said("Head Node Stopped") == [
         {"version": 1, "cluster": "cryo", "instance_id": "i-head", "reason": "nobody needed it"}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdk_cryoem_lambda.jobs import Lane
-from cdk_cryoem_lambda.nodes import BLOCKED_SECONDS, DOWN_SECONDS, Node, Status, failed, to_power_down
+from cdk_cryoem_lambda.nodes import BLOCKED_SECONDS, Node, Status, failed, to_power_down
 
 NOW = 1_800_000_000.0
 pure = settings(max_examples=80, deadline=None, derandomize=True, database=None)

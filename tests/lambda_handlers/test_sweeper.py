@@ -13,7 +13,7 @@ from cdk_cryoem_lambda import dataset_hook, node_hook, sweeper
 from cdk_cryoem_lambda.world import world
 
 STATUS: dict[str, Any] = {"pending": {}, "running": {}, "nodes": [], "powered_up": 0, "logins": 0, "recipes": 0}
-EACH_TIME = ["register-lanes", "slurm-status", "live-sessions"]
+EACH_TIME = ["slurm-status", "register-lanes", "live-sessions"]
 
 
 def fail(parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def test_everything_is_looked_at(aws: Aws, status: dict[str, Any], monkeypatch: 
     arrived(aws, "d", ago=4000)
     status["nodes"] = [idle_node(aws)]
     sweep()
-    assert aws.ssm.verbs() == ["register-lanes", "start-processing", "slurm-status", "power-down", "live-sessions"]
+    assert aws.ssm.verbs() == ["slurm-status", "power-down", "register-lanes", "start-processing", "live-sessions"]
     assert sorted(aws.kinds_said()) == [
         "Dataset Arriving", "Dataset Landed", "Lanes Changed", "Nodes Powered Down", "Processing Ended",
     ]  # fmt: skip
@@ -101,7 +101,7 @@ def test_one_failing_concern_does_not_stop_the_others(
         sweeper.handler({}, None)
     # Of what Slurm did not say, nothing is decided.
     missing = {"slurm-status": {"power-down", "live-sessions"}, "power-down": {"live-sessions"}}.get(broken, set())
-    wanted = ["register-lanes", "start-processing", "slurm-status", "power-down", "live-sessions"]
+    wanted = ["slurm-status", "power-down", "register-lanes", "start-processing", "live-sessions"]
     assert aws.ssm.verbs() == [verb for verb in wanted if verb not in missing]
     assert len(aws.said("Dataset Landed")) == 1
 
@@ -115,7 +115,7 @@ def test_every_failing_concern_is_named(aws: Aws, status: dict[str, Any], monkey
     monkeypatch.setattr(aws.dynamodb, "paginate", broken)
     monkeypatch.setattr(aws.ec2, "describe_instances", broken)
     monkeypatch.setattr(aws.sqs, "receive_message", broken)
-    every = "dead letters, datasets, lanes, processing, nodes, leaks, head node, events"
+    every = "dead letters, datasets, nodes, lanes, processing, leaks, head node, events"
     with pytest.raises(RuntimeError, match=rf"^the sweep failed for {every}; see the log above$"):
         sweeper.handler({}, None)
 
@@ -359,3 +359,19 @@ def test_an_instance_that_slurm_does_not_know_is_told_of_once_and_never_when_slu
     sweep()
     sweep()
     assert [told["id"] for told in aws.said("Cost Leak Found")] == ["i-1"]
+
+
+def test_a_good_sweep_ends_the_alarm_of_those_that_failed(
+    aws: Aws, status: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUES", '[{"name": "sweeper", "queue": "", "dead": "dead"}]')
+    trouble = {"source": "cryoem.platform", "detail-type": "Node Failed", "detail": {}}
+    aws.sqs.put("dead", {}, {"source": "aws.scheduler", "detail-type": "Scheduled Event"}, trouble, "no event")
+    aws.ssm.documents["register-lanes"] = fail
+    with pytest.raises(RuntimeError, match="the sweep failed for lanes"):
+        sweeper.handler({}, None)
+    assert len(aws.sqs.bodies("dead")) == 4
+    aws.ssm.documents["register-lanes"] = lambda parameters: {"registered": {}, "wanted": {}, "changes": {}}
+    sweep()
+    assert aws.sqs.bodies("dead") == [json.dumps(trouble), "no event"], "of these nobody was told"
+    assert aws.sqs.visible("dead") == 2

@@ -41,7 +41,7 @@ def reconcile(w: World, status: Status | None = None) -> None:
         last_activity=max(launched_at, used_until, asked_until),
         now=now,
     ):
-        _stop(w, used_until=max(launched_at, used_until), launched_at=launched_at)
+        _stop(w, used_until=max(launched_at, used_until), decided_at=now)
 
 
 def tell_of_backup(w: World, status: Status) -> None:
@@ -57,9 +57,9 @@ def tell_of_backup(w: World, status: Status) -> None:
         )
 
 
-def _stop(w: World, *, used_until: float, launched_at: float) -> None:
+def _stop(w: World, *, used_until: float, decided_at: float) -> None:
     """Ask the head node to look once more, and to power itself off."""
-    asked = {"UsedUntil": f"{used_until:.0f}", "LaunchedAt": f"{launched_at:.0f}"}
+    asked = {"UsedUntil": f"{used_until:.0f}", "DecidedAt": f"{decided_at:.0f}"}
     try:
         found = w.head_node.run(w.settings.stop_head_node_document, asked)
     except CommandFailed:

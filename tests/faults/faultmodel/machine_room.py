@@ -357,7 +357,7 @@ _DOCUMENTS: dict[str, Callable[[Mapping[str, str]], tuple[Callable[[], None], li
     ),
     "stop-head-node": lambda given: (
         stage.modules["stop_head_node"].main,
-        ["--used-until", given["UsedUntil"], "--launched-at", given["LaunchedAt"]],
+        ["--used-until", given["UsedUntil"], "--decided-at", given["DecidedAt"]],
     ),
     "live-sessions": lambda given: (_no_live_sessions, []),
 }

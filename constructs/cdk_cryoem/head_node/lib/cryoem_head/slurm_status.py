@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
 from . import backup_outcome, installation, settings, slurm, spool, start_processing
 
-# What a command prints is cut after 24,000 characters (SSM API reference, GetCommandInvocation). The others come next time.
-_MOST_NODES, _MOST_ADDRESSES = 100, 600
+# What a command prints is cut after so many characters (SSM API reference, GetCommandInvocation).
+_LONGEST = 24_000
+# The others come next time.
+_MOST_NODES = 100
 
 
 def logins() -> int:
@@ -43,7 +45,7 @@ def look(here: settings.Settings) -> Dict[str, Any]:
             for node in unused[:_MOST_NODES]
         ],
         "powered_up": len(nodes),
-        "addresses": [node.address for node in nodes][:_MOST_ADDRESSES],
+        "addresses": [node.address for node in nodes],
         "logins": logins(),
         # Neither may the head node be stopped under an update of cryoSPARC's database, or a backup.
         "recipes": start_processing.running(here.projects) + installation.at_work(here.home),
@@ -52,9 +54,19 @@ def look(here: settings.Settings) -> Dict[str, Any]:
     }
 
 
+def printed(document: Mapping[str, Any]) -> str:
+    """As JSON, with as many addresses as fit: fewer than there are nodes tell the hooks that these are not all."""
+    addresses = list(document["addresses"])
+    text = json.dumps(document, separators=(",", ":"))
+    while len(text) > _LONGEST and addresses:
+        del addresses[-max(1, len(addresses) // 10) :]
+        text = json.dumps({**document, "addresses": addresses}, separators=(",", ":"))
+    return text
+
+
 def main() -> None:
     """Print it."""
-    print(json.dumps(look(settings.load()), separators=(",", ":")))
+    print(printed(look(settings.load())))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from typing import Any, Dict, Mapping
 from . import settings, slurm_status
 
 _RETRY_BACKUP_SECONDS = 3600
-_BOOT_SECONDS = 600
 _BACKUP = "cryoem-backup.service"
 
 
@@ -64,11 +63,12 @@ def power_off() -> None:
 def main() -> None:
     """Do it, and print the decision."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--used-until", type=float, required=True, help="when the last job or login was, epoch seconds")
-    parser.add_argument("--launched-at", type=float, required=True, help="the boot that the decision is about")
+    parser.add_argument("--used-until", type=float, required=True, help="when it was last used, epoch seconds")
+    parser.add_argument("--decided-at", type=float, required=True, help="when the caller decided it, epoch seconds")
     arguments = parser.parse_args()
     here = settings.load()
-    if booted_at() > arguments.launched_at + _BOOT_SECONDS:
+    # The agent resumes what it was at when the machine went off: then the next boot would end at once.
+    if booted_at() > arguments.decided_at:
         print(json.dumps({"verdict": "stay", "reason": "it was started again since"}))
         return
     found = decide(
