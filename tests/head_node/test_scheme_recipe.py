@@ -350,6 +350,7 @@ def test_variables_are_set_only_before_it_begins(world: World, fake: Fake) -> No
         ('{"scheme": "prep", "lanes": {"refine": "cpu"}}', "has no job refine; it has importmovies, motioncorr"),
         ('{"scheme": "prep", "lanes": {"motioncorr": "gpu9"}}', "there is no lane gpu9"),
         ('{"scheme": "prep", "variables": {"a": []}}', r"variables\.a is \[\], neither text nor a number"),
+        ('{"scheme": "prep", "variables": {"a": "*.mrc; id"}}', r"variables\.a is '\*\.mrc; id', which a shell"),
         ('{"scheme": "prep", "x": 1}', "x is not known"),
     ],
 )

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -31,6 +32,8 @@ from .outcome import Mask, Refused
 
 NAME = "relion-scheme"
 _KNOWN = ("scheme", "variables", "lanes")
+# RELION puts variables into command lines, which a shell runs; whoever can write to the microscope's share may set them.
+_SHELL = re.compile(r"""[;&|<>$`"'\\()#\n\r]""")
 LOOK_SECONDS = 30.0
 """How often Slurm is asked for the scheme's job; one that it does not have twice in a row is lost."""
 _STARTED, _CURRENT, _ORIGINAL, _FOLDER = "JobHasStarted", "CurrentNodeName", "JobNameOriginal", "JobName"
@@ -79,6 +82,8 @@ def parse(parameters: Mapping[str, Any]) -> Wanted:
     for name, value in variables.items():
         if not isinstance(value, (str, int, float)):
             check.problems.append(f"variables.{name} is {value!r}, neither text nor a number")
+        elif isinstance(value, str) and _SHELL.search(value):
+            check.problems.append(f"variables.{name} is {value!r}, which a shell would not take as a plain word")
     for name, lane in lanes.items():
         if lane is not None and not isinstance(lane, str):
             check.problems.append(f"lanes.{name} is {lane!r}, not the name of a lane or null")
