@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -42,6 +42,9 @@ def _minutes(text: str) -> int:
 
 
 def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        # The default needs no database.
+        return UTC
     try:
         return ZoneInfo(name)
     except ZoneInfoNotFoundError:

@@ -56,6 +56,7 @@ class Job:
         return max(0, self.ended_at - self.started_at) if self.started_at else 0
 
 
+_MOST = 1e15
 _UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0 * 1024}
 
 
@@ -78,12 +79,17 @@ def parse(detail: Mapping[str, Any]) -> Job:
 
 
 def parse_tres(text: str) -> dict[str, float]:
-    """Slurm's "cpu=8,mem=16G,node=1,gres/gpu=1" as numbers, memory in MiB."""
+    """Slurm's "cpu=8,mem=16G,node=1,gres/gpu=1" as numbers, memory in MiB. Errors: ValueError for what is none.
+
+    Also for one that no machine has: the table of records would refuse it, and with it all that came in one batch.
+    """
     found: dict[str, float] = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         factor = _UNITS.get(value[-1:])
         found[name] = float(value[:-1]) * factor if factor is not None else float(value)
+        if not 0 <= found[name] <= _MOST:
+            raise ValueError(f"{part!r} is not what a job has")
     return found
 
 

@@ -63,7 +63,17 @@ class Status:
             pending=counts("pending"),
             blocked=counts("blocked"),
             running=counts("running"),
-            nodes=tuple(Node(**node) for node in document["nodes"]),
+            nodes=tuple(
+                # By name: newer programs may say more of a node.
+                Node(
+                    name=str(node["name"]),
+                    lane=str(node["lane"]),
+                    state=str(node["state"]),
+                    epoch=str(node["epoch"]),
+                    idle_since=node["idle_since"],
+                )
+                for node in document["nodes"]
+            ),
             powered_up=int(document["powered_up"]),
             addresses=tuple(map(str, document.get("addresses", ()))),
             logins=int(document["logins"]),

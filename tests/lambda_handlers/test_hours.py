@@ -54,6 +54,16 @@ def test_without_the_systems_time_zones_those_of_dateutil_are_taken(monkeypatch:
         WorkingHours.parse(WEEK | {"time_zone": "Mars/Olympus"})
 
 
+def test_the_default_zone_needs_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> ZoneInfo:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(hours, "ZoneInfo", none)
+    found = WorkingHours.parse(WEEK | {"time_zone": "UTC"})
+    moments = [datetime(2026, 11, 20, h, 0, tzinfo=UTC).timestamp() for h in (8, 9)]
+    assert [found.contain(moment) for moment in moments] == [False, True]
+
+
 @pytest.mark.parametrize("missing", sorted(WEEK))
 def test_no_part_may_be_missing(missing: str) -> None:
     with pytest.raises(KeyError, match=missing):

@@ -83,6 +83,12 @@ def test_tres_that_are_none(text: str) -> None:
         parse_tres(text)
 
 
+@pytest.mark.parametrize("text", ["cpu=inf", "cpu=nan", "cpu=1e999", "mem=1e300T", "gres/gpu=-1"])
+def test_tres_that_no_job_has(text: str) -> None:
+    with pytest.raises(ValueError, match="is not what a job has"):
+        parse_tres(f"cpu=4,{text}")
+
+
 @pytest.mark.parametrize(
     ("lane", "text", "share"),
     [

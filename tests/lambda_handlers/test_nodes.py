@@ -92,6 +92,11 @@ def test_what_a_head_node_with_older_programs_does_not_print_is_none(name: str) 
     assert not getattr(found, name, None)
 
 
+def test_what_newer_programs_say_more_of_a_node_is_left_alone() -> None:
+    (node,) = PRINTED["nodes"]
+    assert Status.parse({**PRINTED, "nodes": [{**node, "reason": "none"}]}) == Status.parse(PRINTED)
+
+
 def test_idle_nodes_go_at_once() -> None:
     assert [n.name for n in to_power_down(status(node(idle_minutes=0)), [lane("gpu4")])] == ["n1"]
 
