@@ -37,6 +37,7 @@ class Status:
     """What the head node says of Slurm and of itself. Times in epoch seconds.
 
     pending: jobs by lane that could start if there were a node. blocked: those that wait for something else.
+    seen_at: when somebody was last logged in, or a recipe ran.
     """
 
     now: float
@@ -50,6 +51,7 @@ class Status:
     recipes: int
     spool: int
     backup: Mapping[str, Any]
+    seen_at: float = 0.0
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Status:
@@ -80,6 +82,7 @@ class Status:
             recipes=int(document["recipes"]),
             spool=int(document.get("spool", 0)),
             backup=dict(document.get("backup", {})),
+            seen_at=float(document.get("seen_at", 0)),
         )
 
     @property
@@ -119,6 +122,9 @@ def to_power_down(status: Status, lanes: Sequence[Lane], *, waiting: Waiting | N
             return False
         # No job starts on one that is down; the one that waits may wait for just this node.
         if node.state != "down" and status.pending.get(node.lane, 0):
+            return False
+        if node.state == "booting" and status.blocked.get(node.lane, 0):
+            # Slurm puts off by two minutes what it starts again (BeginTime); its node may be on its way.
             return False
         if node.idle_since is None:
             # It has had no job and has not come up: nothing says since when, and for one that boots nothing need.

@@ -185,3 +185,25 @@ def test_what_slurm_status_prints_is_never_cut() -> None:
     assert (found["nodes"], 0 < len(found["addresses"]) < 900) == (document["nodes"], True)
     few = {**document, "nodes": []}
     assert json.loads(slurm_status.printed(few)) == few
+
+
+SHOWN = """0      0      10.0.1.5:61000 10.0.9.7:51000
+0      0      10.0.1.5:61002 10.0.9.7:51001
+0      0      127.0.0.1:61000 127.0.0.1:40000
+0      0      10.0.1.5:61000 10.0.1.5:40000
+0      0      [::ffff:10.0.1.5]:8443 [::ffff:10.0.9.8]:51002
+0      0      10.0.1.5:22 10.0.9.9:51003
+"""
+
+
+def test_people_in_the_browser_and_on_a_remote_desktop_are_somebody(home: Path, fake: Any) -> None:
+    fake("ss", f"cat <<'END'\n{SHOWN}END")
+    settings.load()
+    assert slurm_status.visitors(61000, 8443) == 2
+    assert slurm_status.visitors(22) == 1
+
+
+def test_when_somebody_was_last_here_is_remembered(tmp_path: Path) -> None:
+    assert slurm_status.seen_at(tmp_path, somebody=False) == 0
+    seen = slurm_status.seen_at(tmp_path, somebody=True)
+    assert slurm_status.seen_at(tmp_path, somebody=False) == seen > 0

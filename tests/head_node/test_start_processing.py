@@ -136,12 +136,33 @@ def test_another_recipe_has_a_state_of_its_own(
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda recipe: recipe.chmod(0o644)], ids=["missing", "no program"])
 def test_without_the_recipe_it_is_said_what_to_do(
-    project: Path, start: Start, children: list[Any], home: Path, spoil: Callable[[Path], None]
+    project: Path,
+    start: Start,
+    children: list[Any],
+    home: Path,
+    spoil: Callable[[Path], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     spoil(home / "recipes" / "relion")
-    with pytest.raises(SystemExit, match="no recipe relion on this head node; put it into the folder"):
+    with pytest.raises(SystemExit) as stopped:
         start()
+    assert stopped.value.code == 75
+    assert "no recipe relion on this head node; put it into the folder" in capsys.readouterr().err
     assert children == []
+
+
+def test_what_cannot_start_is_not_waited_for_for_ever(
+    project: Path, start: Start, children: list[Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head node stays on for it."""
+    monkeypatch.setattr(start_processing, "_MOST_LATER", 3)
+    (home / "recipes" / "relion").unlink()
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            start()
+    found = start()
+    assert (found["state"], children) == ("failed", [])
+    assert "no recipe relion on this head node" in found["reason"]
 
 
 def test_data_that_are_not_imported_yet_are_a_temporary_failure(
@@ -153,7 +174,7 @@ def test_data_that_are_not_imported_yet_are_a_temporary_failure(
         start()
     assert stopped.value.code == 75
     assert f"{data} has 0 of 1 files" in capsys.readouterr().err
-    assert (children, (project / ".processing").exists()) == ([], False)
+    assert (children, (project / ".processing" / "relion.attempts").exists()) == ([], False)
 
 
 def test_a_root_that_was_told_a_user_becomes_that_user(

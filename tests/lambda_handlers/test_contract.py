@@ -162,7 +162,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         texts = {"nodes": nodes_text, "partitions": partitions_text}
         return texts[command[-1]] if "scontrol" in command else jobs_text
 
-    here = SimpleNamespace(projects=tmp_path, home=tmp_path, spool=tmp_path / "spool")
+    here = SimpleNamespace(projects=tmp_path, home=tmp_path, spool=tmp_path / "spool", cryosparc_port=61000)
     here.spool.mkdir()
     (here.spool / "7.json").write_text("{}")
     backup_outcome.note(tmp_path, failed="disk full")

@@ -128,7 +128,7 @@ def test_a_node_that_was_never_idle_stays() -> None:
 def test_a_node_that_boots_for_nobody_goes_at_once_whatever_its_lane_holds(minutes: float | None) -> None:
     booting = node(state="booting", idle_minutes=minutes)
     assert to_power_down(status(booting), [lane("gpu4", hold_minutes=30)]) == [booting]
-    assert to_power_down(status(booting, blocked={"gpu4": 1}), [lane("gpu4")]) == [booting]
+    assert to_power_down(status(booting, blocked={"gpu4": 1}), [lane("gpu4")]) == [], "a job may be started again there"
     assert to_power_down(status(booting, pending={"gpu4": 1}), [lane("gpu4")]) == []
 
 
@@ -198,7 +198,9 @@ def test_exactly_unused_nodes_that_nobody_waits_for_or_holds(found: Status, hold
     for each in found.nodes:
         waited_for = each.state != "down" and found.pending.get(each.lane)
         unused = each.state in {"idle", "booting", "down"} and not waited_for
-        if each.idle_since is None:
+        if each.state == "booting" and found.blocked.get(each.lane):
+            goes = False
+        elif each.idle_since is None:
             goes = unused and each.state == "booting"
         else:
             goes = unused and NOW - each.idle_since >= kept_seconds(each, found, hold)

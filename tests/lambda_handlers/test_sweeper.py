@@ -13,7 +13,7 @@ from cdk_cryoem_lambda import dataset_hook, node_hook, sweeper
 from cdk_cryoem_lambda.world import world
 
 STATUS: dict[str, Any] = {"pending": {}, "running": {}, "nodes": [], "powered_up": 0, "logins": 0, "recipes": 0}
-EACH_TIME = ["slurm-status", "register-lanes", "live-sessions"]
+EACH_TIME = ["slurm-status", "register-lanes"]
 
 
 def fail(parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -68,14 +68,14 @@ def test_quiet_time_lands_without_any_event(aws: Aws, status: dict[str, Any]) ->
 def test_everything_is_looked_at(aws: Aws, status: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECIPE", "relion")
     arrived(aws, "d", ago=4000)
-    status["nodes"] = [idle_node(aws)]
+    status |= {"nodes": [idle_node(aws)], "powered_up": 1, "addresses": ["10.0.0.7"]}
     sweep()
     assert aws.ssm.verbs() == ["slurm-status", "power-down", "register-lanes", "start-processing", "live-sessions"]
     assert sorted(aws.kinds_said()) == [
         "Dataset Arriving", "Dataset Landed", "Lanes Changed", "Nodes Powered Down", "Processing Ended",
     ]  # fmt: skip
     aws.ssm.sent.clear()
-    status["nodes"] = []
+    status |= {"nodes": [], "powered_up": 0, "addresses": []}
     sweep()
     assert (aws.ssm.verbs(), len(aws.events.taken)) == (EACH_TIME, 5)
 
@@ -95,7 +95,7 @@ def test_one_failing_concern_does_not_stop_the_others(
     monkeypatch.setenv("RECIPE", "relion")
     arrived(aws, "d", ago=0)
     aws.clock.now += 3600
-    status["nodes"] = [idle_node(aws)]
+    status |= {"nodes": [idle_node(aws)], "powered_up": 1}
     aws.ssm.documents[broken] = fail
     with pytest.raises(RuntimeError, match=rf"^the sweep failed for {named}; see the log above$"):
         sweeper.handler({}, None)
@@ -375,3 +375,12 @@ def test_a_good_sweep_ends_the_alarm_of_those_that_failed(
     sweep()
     assert aws.sqs.bodies("dead") == [json.dumps(trouble), "no event"], "of these nobody was told"
     assert aws.sqs.visible("dead") == 2
+
+
+def test_somebody_who_has_just_logged_out_keeps_the_head_node(aws: Aws, sleepy: dict[str, Any]) -> None:
+    sleepy["seen_at"] = aws.clock.now - 1790
+    sweep()
+    assert stops(aws) == 0
+    aws.clock.now += 10
+    sweep()
+    assert stops(aws) == 1

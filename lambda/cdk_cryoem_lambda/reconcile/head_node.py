@@ -34,7 +34,8 @@ def reconcile(w: World, status: Status | None = None) -> None:
         return
     if state != "running" or status is None:
         return
-    used_until = max([w.records.last_job_ended_at(), *(float(item.get("last_at", 0)) for item in known)])
+    arrived = (float(item.get("last_at", 0)) for item in known)
+    used_until = max([w.records.last_job_ended_at(), status.seen_at, *arrived])
     if awake.may_stop(
         status,
         after_minutes=w.settings.stop_head_node_after_minutes,
@@ -51,7 +52,8 @@ def tell_of_backup(w: World, status: Status) -> None:
         reason = str(status.backup.get("reason", ""))
         w.records.note_once(
             "backup",
-            f"failed#{failed_at:.0f}",
+            # It is tried each hour, and one mail a day is enough.
+            f"failed#{failed_at // 86_400:.0f}",
             fields={"reason": reason, "failed_at": failed_at, "expires_at": round(failed_at) + _KEPT_SECONDS},
             events=[BackupFailed(reason=reason, at=failed_at)],
         )

@@ -24,7 +24,7 @@ def reconcile(w: World, status: Status | None, *, now: float) -> None:
     Errors: CommandFailed after all were tried, if a session could not be paused.
     """
     state = w.head_node.look()[0]
-    sessions = _idle_sessions(w) if status is not None else [] if state in _ASLEEP else None
+    sessions = _idle_sessions(w, status) if status is not None else [] if state in _ASLEEP else None
     found = {
         "instance": leaks.forgotten_instances(
             _instances(w),
@@ -53,8 +53,13 @@ def _addresses(status: Status | None) -> tuple[str, ...] | None:
     return status.addresses if status is not None and len(status.addresses) >= status.powered_up else None
 
 
-def _idle_sessions(w: World) -> list[Mapping[str, Any]] | None:
-    """Live sessions that hold GPUs and get no exposures; None while cryoSPARC does not answer."""
+def _idle_sessions(w: World, status: Status) -> list[Mapping[str, Any]] | None:
+    """Live sessions that hold GPUs and get no exposures; None while cryoSPARC does not answer.
+
+    None is idle while a dataset arrives: a change of grids takes an hour, and nobody would start the session again.
+    """
+    if not status.powered_up or any(item["state"] == "arriving" for item in w.records.datasets()):
+        return []
     try:
         printed = w.head_node.run(w.settings.live_sessions_document, {"IdleMinutes": str(w.settings.live_idle_minutes)})
     except CommandFailed as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 from ..events_out import ProcessingEnded
 from ..head_node import CommandFailed
@@ -11,6 +12,7 @@ from ..world import World
 
 # What the head node's documents accept as a name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_PATIENCE_SECONDS = 60
 _ENDED = ("finished", "failed", "refused")
 
 
@@ -23,6 +25,7 @@ def reconcile(w: World) -> None:
     if not waiting or not w.head_node.running:
         return
     unasked: list[str] = []
+    began = time.monotonic()
     for item in waiting:
         name = str(item["sk"])
         if not NAME.fullmatch(name):
@@ -32,8 +35,10 @@ def reconcile(w: World) -> None:
         try:
             answer = w.head_node.run(w.settings.start_processing_document, wanted)
         except CommandFailed as error:
-            # The others need not wait for it.
+            # The others need not wait for it; unless the head node takes long to say no, and then the next sweep does.
             unasked.append(f"{name}: {error}")
+            if time.monotonic() - began > _PATIENCE_SECONDS:
+                break
             continue
         log.info("processing of %s: %s", name, answer["state"])
         # Until it has ended, each sweep asks again: a recipe that died with the head node is started anew.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from pathlib import Path
 from typing import Any, Dict, Mapping
 
 from . import backup_outcome, installation, settings, slurm, spool, start_processing
 
 # What a command prints is cut after so many characters (SSM API reference, GetCommandInvocation).
 _LONGEST = 24_000
+_REMOTE_DESKTOP = 8443
+_LOCAL = ("127.", "::1", "::ffff:127.")
 # The others come next time.
 _MOST_NODES = 100
 
@@ -24,10 +27,40 @@ def logins() -> int:
     return len(terminals) + len(sessions)
 
 
+def visitors(*ports: int) -> int:
+    """Connections from other machines to these ports: people in cryoSPARC's pages, or on a remote desktop.
+
+    Its own nodes come that way too, and are gone when the head node may stop.
+    """
+    try:
+        shown = subprocess.run(
+            ["ss", "-Htn", "state", "established"], capture_output=True, text=True, check=False
+        ).stdout.splitlines()
+    except FileNotFoundError:
+        return 0
+    found = 0
+    for line in shown:
+        here, there = line.split()[2:4]
+        host, _, port = here.rpartition(":")
+        guest = there.rpartition(":")[0]
+        found += port.isdigit() and int(port) in ports and guest != host and not guest.strip("[]").startswith(_LOCAL)
+    return found
+
+
+def seen_at(home: Path, *, somebody: bool) -> float:
+    """When somebody was last seen at work here, epoch seconds; 0 for never."""
+    note = home / "somebody.seen"
+    if somebody:
+        note.touch()
+    return note.stat().st_mtime if note.exists() else 0.0
+
+
 def look(here: settings.Settings) -> Dict[str, Any]:
     """The document."""
     nodes = [node for node in slurm.nodes() if node.powered_up]
     unused = [node for node in nodes if node.state in ("idle", "booting", "down")]
+    people = logins() + visitors(here.cryosparc_port, _REMOTE_DESKTOP)
+    recipes = start_processing.running(here.projects)
     return {
         "now": time.time(),
         "pending": slurm.jobs_by_partition("PENDING"),
@@ -46,9 +79,10 @@ def look(here: settings.Settings) -> Dict[str, Any]:
         ],
         "powered_up": len(nodes),
         "addresses": [node.address for node in nodes],
-        "logins": logins(),
+        "logins": people,
         # Neither may the head node be stopped under an update of cryoSPARC's database, or a backup.
-        "recipes": start_processing.running(here.projects) + installation.at_work(here.home),
+        "recipes": recipes + installation.at_work(here.home),
+        "seen_at": seen_at(here.home, somebody=bool(people or recipes)),
         "spool": len(spool.waiting(here.spool)),
         "backup": backup_outcome.last(here.home),
     }

@@ -24,7 +24,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, NoReturn, Optional
 
 from . import settings
 from .outcome import REFUSED, TEMPORARY_FAILURE
@@ -100,6 +100,16 @@ def running(projects: Path) -> int:
     return sum(state_of(lock, lock.with_suffix(".done")) == "running" for lock in locks)
 
 
+def put_off(notes: Path, why: str) -> NoReturn:
+    """It cannot start yet, and whoever asks again may find that it can; but not for ever: the head node waits for it."""
+    with Path(f"{notes}.later").open("a") as later:
+        later.write("\n")
+    with Path(f"{notes}.log").open("a") as log:
+        log.write(f"start-processing: {why}\n")
+    print(why, file=sys.stderr)
+    sys.exit(TEMPORARY_FAILURE)
+
+
 def main() -> None:
     """Start it, and print in which state it was found or left."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -115,8 +125,6 @@ def main() -> None:
     recipe = find(here, name)
     data = here.fsx / "data" / arguments.dataset
     project = here.projects / arguments.dataset
-    if recipe is None:
-        sys.exit(f"no recipe {name} on this head node; put it into the folder processing.recipes names")
     notes = project / ".processing"
     lock, done, log = (notes / f"{name}.{what}" for what in ("lock", "done", "log"))
     attempts, later, refused = (notes / f"{name}.{what}" for what in ("attempts", "later", "refused"))
@@ -128,14 +136,17 @@ def main() -> None:
         tried = int(attempts.read_text()) if attempts.exists() else 0
         state = verdict(attempts=tried, later=later.stat().st_size if later.exists() else 0, refused=refused.exists())
     if state == "waiting":
+        notes.mkdir(parents=True, exist_ok=True)
+        if recipe is None:
+            put_off(
+                notes / name, f"no recipe {name} on this head node; put it into the folder processing.recipes names"
+            )
         there = sum(len(files) for _, _, files in os.walk(data))
         if there < arguments.objects:
-            print(
+            put_off(
+                notes / name,
                 f"{data} has {there} of {arguments.objects} files: the file system imports them in a while",
-                file=sys.stderr,
             )
-            sys.exit(TEMPORARY_FAILURE)
-        notes.mkdir(parents=True, exist_ok=True)
         lock.touch()
         attempts.write_text(str(tried + 1))
         user = os.environ.get("PROCESSING_USER", "")
