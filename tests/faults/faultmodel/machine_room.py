@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from .site import Site
     from .slurm_model import Job
 
+# The shipped program's own number, said again here.
+_MOST_ATTEMPTS = 3
+# How a recipe may end on a dataset: always well, always badly, not yet and then well or refused, anyhow.
+_NATURES = ((0,), (0,), (1,), (75, 0, 78), (0, 1, 1, 75))
+
 
 class HeadNode:
     """The instance. agent: whether SSM's agent answers."""
@@ -166,58 +171,77 @@ class Master:
 
 
 class Recipes:
-    """Recipes that run: `flock LOCK RECIPE DATA PROJECT && touch DONE`."""
+    """Recipes that run under their lock, and how they end: well (0), not now (75), refused (78), or badly.
+
+    begun: how often each dataset's recipe began. ended_at: when one ended for good.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self.running: dict[str, tuple[Any, float, int]] = {}
+        self.running: dict[str, tuple[RamFile, float, int]] = {}
         self.begun: dict[str, int] = {}
-        self.died: set[str] = set()
-        self.finished_at: dict[str, float] = {}
+        self.ended_at: dict[str, float] = {}
+        self._failed: dict[str, int] = {}
+        self._nature: dict[str, tuple[int, ...]] = {}
         self._number = 0
 
     def popen(self, command: list[str], **_: Any) -> None:
-        notes, _recipe, _data, project, *more = command[command.index("run") + 1 :]
-        lock, done = (notes, more[0]) if more else (f"{notes}.lock", f"{notes}.done")
+        notes, _recipe, _data, project = command[command.index("run") + 1 :]
         self._number += 1
         disk, clock = stage.home.disk, self._site.clock
-        name = RamPath(disk, project).name
-        clock.at(clock.now + 0.05, self._try, RamPath(disk, lock), RamPath(disk, done), name, self._number, 0)
+        clock.at(clock.now + 0.05, self._try, RamPath(disk, notes), RamPath(disk, project).name, self._number, 0)
 
-    def _try(self, lock: RamPath, done: RamPath, name: str, number: int, tries: int) -> None:
+    def _try(self, notes: RamPath, name: str, number: int, tries: int) -> None:
         site = self._site
         if not site.head_node.agent:
             return
-        handle = lock.open("w")
+        handle = _beside(notes, "lock").open("w")
         try:
             handle.lock()
         except BlockingIOError:
             handle.close()
             if tries < 10:
-                site.clock.at(site.clock.now + 0.2, self._try, lock, done, name, number, tries + 1)
+                site.clock.at(site.clock.now + 0.2, self._try, notes, name, number, tries + 1)
             return
-        site.judge.recipe_begins(name, done=done.exists())
+        site.judge.recipe_begins(name, done=_beside(notes, "done").exists(), failed=self._failed.get(name, 0))
         site.trace("recipe of %s begins", name)
         self.begun[name] = self.begun.get(name, 0) + 1
         self.running[name] = (handle, site.clock.now, number)
-        good = site.dice.random.random() < 0.75
-        site.clock.at(site.clock.now + site.dice.random.uniform(10, 400), self._ends, name, number, done, good)
+        if name not in self._nature:
+            self._nature[name] = site.dice.random.choice(_NATURES)
+        status = site.dice.random.choice(self._nature[name])
+        site.clock.at(site.clock.now + site.dice.random.uniform(5, 200), self._ends, name, number, notes, status)
 
-    def _ends(self, name: str, number: int, done: RamPath, good: bool) -> None:
+    def _ends(self, name: str, number: int, notes: RamPath, status: int) -> None:
         if name not in self.running or self.running[name][2] != number:
             return
         handle, _, _ = self.running.pop(name)
-        if good:
-            done.touch()
-            self.finished_at[name] = self._site.clock.now
+        self._site.trace("recipe of %s ends with %s", name, status)
+        if status == 75:
+            later = _beside(notes, "later")
+            later.write_text((later.read_text() if later.exists() else "") + "\n")
+        elif status == 1:
+            self._fails(name)
+        else:
+            _beside(notes, "refused" if status else "done").touch()
+            self.ended_at[name] = self._site.clock.now
         handle.close()
-        self._site.trace("recipe of %s ends: %s", name, "good" if good else "failed")
+
+    def _fails(self, name: str) -> None:
+        self._failed[name] = self._failed.get(name, 0) + 1
+        if self._failed[name] == _MOST_ATTEMPTS:
+            self.ended_at[name] = self._site.clock.now
 
     def die(self) -> None:
-        for handle, _, _ in self.running.values():
+        """The machine goes off."""
+        for name, (handle, _, _) in self.running.items():
             handle.close()
-        self.died |= set(self.running)
+            self._fails(name)
         self.running.clear()
+
+
+def _beside(notes: RamPath, what: str) -> RamPath:
+    return notes.with_name(f"{notes.name}.{what}")
 
 
 class Backup:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 
 
 class Disk:
-    """Folders with what is in them: text, or another folder."""
+    """Folders with what is in them: text, or another folder. now: the time that files get."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
+        self.now = now
+        self.touched: dict[str, float] = {}
         self.folders: dict[str, dict[str, str | None]] = {"/": {}}
         self.locks: dict[str, RamFile] = {}
 
@@ -31,8 +33,12 @@ class RamFile:
         if isinstance(text, str):
             self._path.write_text(self._path.read_text() + text)
 
-    def read(self) -> str:
-        return self._path.read_text()
+    def read(self) -> str | bytes:
+        text = self._path.read_text()
+        return text.encode() if "b" in self._mode else text
+
+    def seek(self, place: int) -> None:
+        """The files here are short: they are always read whole."""
 
     def close(self) -> None:
         self.closed = True
@@ -129,7 +135,8 @@ class RamPath:
     def stat(self) -> SimpleNamespace:
         if not self.exists():
             raise FileNotFoundError(2, "No such file or directory", self.text)
-        return SimpleNamespace(st_mode=0o100644, st_uid=0)
+        size, at = len(self._entries().get(self.name) or ""), self.disk.touched.get(self.text, 0.0)
+        return SimpleNamespace(st_mode=0o100644, st_uid=0, st_size=size, st_mtime=at)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         if self.text in self.disk.folders:
@@ -143,6 +150,7 @@ class RamPath:
 
     def touch(self, mode: int = 0o666, exist_ok: bool = True) -> None:
         self._entries().setdefault(self.name, "")
+        self.disk.touched[self.text] = self.disk.now()
 
     def read_text(self, encoding: str = "") -> str:
         found = self.disk.folders.get(self._parent, {}).get(self.name)

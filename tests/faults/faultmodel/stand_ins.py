@@ -130,14 +130,19 @@ class _Subprocess:
     def run(self, command: list[str], **_: Any) -> SimpleNamespace:
         site = stage.now()
         text = ""
+        people = site.head_node.logins
         if command[0] == "who":
-            text = "".join(f"{name} pts/0\n" for name in site.head_node.logins)
+            text = "".join(f"{name} pts/0\n" for name in people if not name.startswith("web"))
+        elif command[0] == "ss":
+            text = "".join(
+                f"0 0 10.0.0.9:61000 10.0.5.5:{4000 + n}\n" for n, p in enumerate(people) if p.startswith("web")
+            )
         elif command[:2] == ["systemctl", "poweroff"]:
             site.head_node.power_off()
         elif command[:2] == ["systemctl", "start"]:
             site.backup.begin()
         else:
-            assert command[0] in ("pgrep", "systemctl"), command
+            assert command[0] in ("pgrep", "ss", "systemctl"), command
         return SimpleNamespace(stdout=text, stderr="", returncode=0)
 
     def Popen(self, command: list[str], **how: Any) -> None:  # noqa: N802 the name of the class it stands for
@@ -209,6 +214,7 @@ def set_stage(replace: Callable[[object, str, object], None]) -> None:
         replace(module, "print", print_)
         replace(module, "open", open_)
     replace(stage.modules["slurm"], "run", _slurm_run)
+    replace(stage.modules["start_processing"], "Path", lambda text: RamPath(stage.home.disk, str(text)))
     replace(stage.modules["settings"], "load", _settings)
     replace(stage.modules["register_lanes"], "json", Json())
     replace(stage.modules["register_lanes"], "connect", lambda here: stage.now().master.connect(here))
@@ -253,7 +259,7 @@ def _digesting(digest: Callable[[Mapping[str, str]], str]) -> Callable[[Mapping[
 
 def clear_home() -> None:
     """An empty head node."""
-    home = stage.home = RamPath(Disk(), "/opt/cryoem")
+    home = stage.home = RamPath(Disk(lambda: stage.now().clock.now), "/opt/cryoem")
     for name in ("lanes", "spool", "recipes", "fsx/projects"):
         (home / name).mkdir(parents=True)
-    (home / "recipes" / RECIPE).touch()
+    (home / "recipes" / RECIPE).write_text("")
