@@ -45,7 +45,8 @@ class LaneHooks(Construct):
     waiting: what an hour of waiting for a node is worth; cheap lanes are then held a little. Default: nothing.
     awake: hours in which the head node is on whatever happens. Default none.
     live_idle_minutes: a cryoSPARC Live session that got no exposure for so long is paused. Default 60.
-    file_system_id: of the file system in use; others of the same system cost money for nothing. Default: not looked for.
+    system: value of the tag cryoem:system; file systems with it but the newest cost money for nothing. Default: not
+        looked for.
     alarm_topic: told of what a person must look at. Default: a new one. The policy of one that was imported must let
         cloudwatch.amazonaws.com and events.amazonaws.com publish; if it has a key, the key's policy both use it.
     sweep_every: default 5 minutes. batching_window: of the dataset hook, default 20 seconds.
@@ -69,7 +70,7 @@ class LaneHooks(Construct):
         waiting: Waiting | None = None,
         awake: WorkingHours | None = None,
         live_idle_minutes: int = 60,
-        file_system_id: str | None = None,
+        system: str | None = None,
         alarm_topic: sns.ITopic | None = None,
         sweep_every: Duration | None = None,
         batching_window: Duration | None = None,
@@ -122,7 +123,7 @@ class LaneHooks(Construct):
             "WAITING": environment_text(waiting),
             "AWAKE": "" if awake is None else awake.text(),
             "INSTANCE_TAG": "=".join(engine.instance_tag),
-            "FILE_SYSTEM": file_system_id or "",
+            "SYSTEM": system or "",
             "LIVE_IDLE_MINUTES": str(live_idle_minutes),
             "QUEUES": "[]",
         }

@@ -10,6 +10,8 @@ INSTANCE_SECONDS = 900
 """How old an instance is before it is asked after: one boots in five minutes, and Slurm gives up after 35 only what it
 knows of, which is accounted for."""
 
+_TEARDOWN = "export what is not in S3, then delete it (docs/operations.md)"
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -80,25 +82,22 @@ def forgotten_instances(
     ]
 
 
-def forgotten_file_systems(found: Iterable[FileSystem], *, ours: str, cluster_is_gone: bool) -> list[Leak]:
-    """File systems of this system that are not the one in use, or all of them when there is no cluster any longer."""
-    known = {each.file_system_id: each for each in found}
-    if ours not in known or not known[ours].system:
-        return []
-    system = known[ours].system
+def forgotten_file_systems(found: Iterable[FileSystem], *, system: str, cluster_is_gone: bool) -> list[Leak]:
+    """File systems of this system but the newest, which is in use; that one too when there is no cluster any longer."""
+    ours = sorted((each for each in found if each.system == system), key=lambda each: each.created_at)
+    older, newest = ours[:-1], ours[-1:]
     return [
         Leak(
             kind="file-system",
             id=each.file_system_id,
             since=each.created_at,
             advice=(
-                "no cluster uses it: export what is not in S3, then delete it (docs/operations.md)"
-                if each.file_system_id == ours
-                else f"{ours} is the one in use; this is an older one that was retained (docs/operations.md)"
+                f"a newer one is in use, and this one was retained: {_TEARDOWN}"
+                if each in older
+                else f"no cluster uses it: {_TEARDOWN}"
             ),
         )
-        for each in known.values()
-        if each.system == system and (each.file_system_id != ours or cluster_is_gone)
+        for each in [*older, *(newest if cluster_is_gone else [])]
     ]
 
 

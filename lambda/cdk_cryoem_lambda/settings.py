@@ -45,7 +45,7 @@ class Settings:
     waiting: Waiting | None
     awake: WorkingHours | None
     instance_tag: tuple[str, str]
-    file_system: str
+    system: str
     live_idle_minutes: int
     queues: tuple[Queues, ...]
 
@@ -74,7 +74,7 @@ class Settings:
             waiting=Waiting.parse(json.loads(environment["WAITING"])) if environment["WAITING"] else None,
             awake=WorkingHours.parse(json.loads(environment["AWAKE"])) if environment["AWAKE"] else None,
             instance_tag=_pair(environment["INSTANCE_TAG"]),
-            file_system=environment["FILE_SYSTEM"],
+            system=environment["SYSTEM"],
             live_idle_minutes=int(environment["LIVE_IDLE_MINUTES"]),
             queues=tuple(Queues(**entry) for entry in json.loads(environment["QUEUES"])),
         )

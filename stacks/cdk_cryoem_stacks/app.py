@@ -52,7 +52,6 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         engine=cluster.engine,
         landing_bucket=storage.landing_zone.landing_bucket,
         ingest_task_arns=[ingest.task_arn for ingest in ingest.microscopes.values()],
-        file_system_id=storage.file_system.file_system_id,
         env=env,
     )
     # The file system's associations and the cluster use it without naming it.

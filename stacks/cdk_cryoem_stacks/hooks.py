@@ -26,7 +26,6 @@ class HooksStack(Stack):
         engine: Engine,
         landing_bucket: s3.IBucket,
         ingest_task_arns: Sequence[str],
-        file_system_id: str,
         **kwargs: object,
     ) -> None:
         super().__init__(scope, id, **kwargs)  # type: ignore[arg-type]
@@ -42,7 +41,7 @@ class HooksStack(Stack):
             stop_head_node_after_minutes=config.head_node.stop_after_minutes,
             waiting=config.waiting.waiting() if config.waiting else None,
             awake=config.head_node.awake.working_hours() if config.head_node.awake else None,
-            file_system_id=file_system_id,
+            system=config.name,
         )
         self.budget: MonthlyBudget | None = None
         if config.budget is not None:

@@ -228,7 +228,7 @@ def test_troubles_reach_the_alarm_topic(made: Made) -> None:
 
 
 def test_the_sweeper_may_send_dead_letters_back_to_each_queue(made: Made) -> None:
-    stack, hooks, template = made
+    _, hooks, template = made
     (queues,) = [
         found
         for function in template.find_resources("AWS::Lambda::Function").values()

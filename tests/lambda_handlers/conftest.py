@@ -53,7 +53,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Aws:
         "WAITING": "",
         "AWAKE": "",
         "INSTANCE_TAG": "parallelcluster:cluster-name=cryo",
-        "FILE_SYSTEM": "",
+        "SYSTEM": "",
         "LIVE_IDLE_MINUTES": "60",
         "QUEUES": "[]",
         "QUEUE_URL": "queue",

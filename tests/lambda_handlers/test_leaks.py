@@ -87,23 +87,28 @@ def test_nothing_that_slurm_knows_is_ever_called_forgotten(
         assert told == [f"i-{ip}" for ip in running if ip not in set(slurm or ())]
 
 
-def file_system(name: str, system: str = "cryo") -> FileSystem:
-    return FileSystem(file_system_id=name, system=system, created_at=5.0)
+def file_system(name: str, system: str = "cryo", *, created_at: float = 5.0) -> FileSystem:
+    return FileSystem(file_system_id=name, system=system, created_at=created_at)
 
 
 @pytest.mark.parametrize(
-    ("ours", "gone", "found"),
+    ("system", "gone", "found"),
     [
-        ("fs-1", False, ["fs-2"]),
-        ("fs-1", True, ["fs-1", "fs-2"]),
-        ("fs-3", False, []),  # another system's
-        ("fs-4", True, []),  # of no system
-        ("fs-9", True, []),  # not there
+        ("cryo", False, ["fs-2"]),
+        ("cryo", True, ["fs-2", "fs-1"]),
+        ("other", False, []),
+        ("other", True, ["fs-3"]),
+        ("nobody's", True, []),
     ],
 )
-def test_only_file_systems_of_this_system_that_nothing_uses(ours: str, gone: bool, found: list[str]) -> None:
-    there = [file_system("fs-1"), file_system("fs-2"), file_system("fs-3", "other"), file_system("fs-4", "")]
-    assert names(forgotten_file_systems(there, ours=ours, cluster_is_gone=gone)) == found
+def test_only_file_systems_of_this_system_that_nothing_uses(system: str, gone: bool, found: list[str]) -> None:
+    there = [
+        file_system("fs-1", created_at=9.0),
+        file_system("fs-2"),
+        file_system("fs-3", "other"),
+        file_system("fs-4", ""),
+    ]
+    assert names(forgotten_file_systems(there, system=system, cluster_is_gone=gone)) == found
 
 
 def test_over_is_what_was_looked_for_and_not_found() -> None:
@@ -248,13 +253,15 @@ def test_when_cryosparc_does_not_answer_the_rest_is_looked_at(aws: Aws, live: Li
     assert aws.known("leak") == ["instance#i-2", "live-session#P3S1"]
 
 
-def test_file_systems_are_looked_for_when_one_is_named(aws: Aws, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    aws.fsx.add("fs-1", system="cryo")
+def test_file_systems_are_looked_for_when_the_system_is_named(
+    aws: Aws, live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.fsx.add("fs-1", system="cryo", created=9.0)
     aws.fsx.add("fs-0", system="cryo", created=5.0)
     aws.fsx.add("fs-x")
     both = status("10.0.0.1", "10.0.0.2")
     assert look(aws, both) == []
-    monkeypatch.setenv("FILE_SYSTEM", "fs-1")
+    monkeypatch.setenv("SYSTEM", "cryo")
     world.cache_clear()
     assert look(aws, both) == [("file-system", "fs-0")]
     aws.ec2.state, aws.ec2.others = "gone", []

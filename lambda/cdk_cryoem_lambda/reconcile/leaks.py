@@ -34,7 +34,7 @@ def reconcile(w: World, status: Status | None, *, now: float) -> None:
             now=now,
         ),
         "file-system": leaks.forgotten_file_systems(
-            _file_systems(w), ours=w.settings.file_system, cluster_is_gone=state in _GONE
+            _file_systems(w), system=w.settings.system, cluster_is_gone=state in _GONE
         ),
         "live-session": None if sessions is None else [leaks.idle_session(session) for session in sessions],
     }
@@ -105,7 +105,7 @@ def _instances(w: World) -> list[leaks.Instance]:
 
 
 def _file_systems(w: World) -> list[leaks.FileSystem]:
-    if not w.settings.file_system:
+    if not w.settings.system:
         return []
     pages = w.fsx.get_paginator("describe_file_systems").paginate()
     return [

@@ -37,7 +37,7 @@ _BASE = {
     "WAITING": "",
     "AWAKE": "",
     "INSTANCE_TAG": "parallelcluster:cluster-name=cryo",
-    "FILE_SYSTEM": "fs-1",
+    "SYSTEM": "cryo",
     "LIVE_IDLE_MINUTES": "0",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -51,8 +52,10 @@ def seen_at(home: Path, *, somebody: bool) -> float:
     """When somebody was last seen at work here, epoch seconds; 0 for never."""
     note = home / "somebody.seen"
     if somebody:
-        note.touch()
-    return note.stat().st_mtime if note.exists() else 0.0
+        draft = home / f".somebody.seen.{os.getpid()}"
+        draft.write_text(str(time.time()))
+        draft.rename(note)
+    return float(note.read_text()) if note.exists() else 0.0
 
 
 def look(here: settings.Settings) -> Dict[str, Any]:

@@ -58,11 +58,17 @@ def find(here: settings.Settings, name: str) -> Optional[Path]:
     return None
 
 
-def verdict(*, attempts: int, later: int, refused: bool) -> str:
+def size(path: Path) -> int:
+    """How long a file is, and so how often a line without anything was written to it."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def verdict(*, attempts: int, later: int, refused: bool, unready: int = 0) -> str:
     """What becomes of a recipe that neither runs nor has finished: waiting (start it), failed or refused."""
     if refused:
         return "refused"
-    return "failed" if attempts - later >= _MOST_ATTEMPTS or later >= _MOST_LATER else "waiting"
+    too_often = attempts - later >= _MOST_ATTEMPTS or later >= _MOST_LATER or unready >= _MOST_LATER
+    return "failed" if too_often else "waiting"
 
 
 def last_line(log: Path) -> str:
@@ -102,8 +108,8 @@ def running(projects: Path) -> int:
 
 def put_off(notes: Path, why: str) -> NoReturn:
     """It cannot start yet, and whoever asks again may find that it can; but not for ever: the head node waits for it."""
-    with Path(f"{notes}.later").open("a") as later:
-        later.write("\n")
+    with Path(f"{notes}.unready").open("a") as unready:
+        unready.write("\n")
     with Path(f"{notes}.log").open("a") as log:
         log.write(f"start-processing: {why}\n")
     print(why, file=sys.stderr)
@@ -127,14 +133,16 @@ def main() -> None:
     project = here.projects / arguments.dataset
     notes = project / ".processing"
     lock, done, log = (notes / f"{name}.{what}" for what in ("lock", "done", "log"))
-    attempts, later, refused = (notes / f"{name}.{what}" for what in ("attempts", "later", "refused"))
+    attempts, later, refused, unready = (
+        notes / f"{name}.{what}" for what in ("attempts", "later", "refused", "unready")
+    )
     state = state_of(lock, done)
     if state == "waiting":
         if arguments.again:
-            for path in (attempts, later, refused):
+            for path in (attempts, later, refused, unready):
                 path.unlink(missing_ok=True)
         tried = int(attempts.read_text()) if attempts.exists() else 0
-        state = verdict(attempts=tried, later=later.stat().st_size if later.exists() else 0, refused=refused.exists())
+        state = verdict(attempts=tried, later=size(later), refused=refused.exists(), unready=size(unready))
     if state == "waiting":
         notes.mkdir(parents=True, exist_ok=True)
         if recipe is None:
