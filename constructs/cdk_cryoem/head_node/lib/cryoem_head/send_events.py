@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 from pathlib import Path
-from typing import Any, List
+from typing import Any
 
 import boto3
 
