@@ -130,4 +130,23 @@ MUTANTS = (
             '                self._db.delete_item(TableName=self._table, Key={"pk": item["pk"], "sk": item["sk"]})\n'
         ),
     ),
+    # Found by the model in code as it was.
+    Mutant(
+        name="a job that waits keeps a broken node",
+        path=f"{_LAMBDA}/nodes.py",
+        old='        if node.state != "down" and status.pending.get(node.lane, 0):\n',
+        new="        if status.pending.get(node.lane, 0):\n",
+    ),
+    Mutant(
+        name="a lane that is half gone counts as gone",
+        path=f"{_HEAD_NODE}/register_lanes.py",
+        old='        left_over = dict.fromkeys(unwanted(here.lanes, wanted), "")\n',
+        new="        left_over: Dict[str, str] = {}\n",
+    ),
+    Mutant(
+        name="each time a recipe is put off gives it another start",
+        path=f"{_HEAD_NODE}/start_processing.py",
+        old='    with Path(f"{notes}.unready").open("a") as unready:\n',
+        new='    with Path(f"{notes}.later").open("a") as unready:\n',
+    ),
 )
