@@ -283,3 +283,16 @@ def test_the_fingerprint_is_that_of_the_parameters_text(aws: Aws) -> None:
     fingerprint, lanes = world().manifest()
     assert fingerprint == hashlib.sha256(aws.ssm.parameters["/cryo/lanes"].encode()).hexdigest()
     assert [lane.name for lane in lanes] == ["cpu", "gpu4", "live"]
+
+
+def test_a_lane_whose_last_job_ended_while_the_others_were_set_is_none_of_the_manifest(aws: Aws, head: Head) -> None:
+    """It was kept for its job, and is neither wanted nor kept any longer when the head node answers."""
+    left_over = {
+        "registered": {**head.wanted, "old": ""},
+        "wanted": head.wanted,
+        "changes": {"set": ["cpu"], "removed": []},
+    }
+    aws.ssm.documents["register-lanes"] = lambda parameters: left_over
+    assert hook() == []
+    (told,) = aws.said("Lanes Changed")
+    assert told["lanes"] == sorted(head.wanted)

@@ -28,7 +28,9 @@ def reconcile(w: World) -> None:
         has = w.head_node.run(document, {"Mode": "converge", **fenced}, seconds=_SECONDS)
         log.info("lanes: %s", json.dumps(has["changes"]))
     known = w.records.lanes()
-    lanes, kept, closed = sorted(has["registered"]), has.get("kept", []), has.get("closed", [])
+    # One whose last job went just now is still to be removed, by the next look.
+    lanes = sorted(name for name in has["registered"] if name in has["wanted"])
+    kept, closed = has.get("kept", []), has.get("closed", [])
     before = [known.get(name, []) for name in ("lanes", "kept", "closed")]
     changed = LanesChanged(
         manifest=fingerprint,
