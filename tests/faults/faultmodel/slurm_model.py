@@ -243,8 +243,10 @@ class Slurm:
         self._site.trace("node %s: %s", node.name, trouble)
         node.power, node.since, node.noted_at, node.trouble = "down", now, now, trouble
         for job in list(node.jobs):
-            job.state, job.node, job.pending_since, job.run = "PENDING", None, now, job.run + 1
             del node.jobs[job]
+            # One that has ended, and whose node is not free yet, has ended all the same.
+            if job.state != "COMPLETING":
+                job.state, job.node, job.pending_since, job.run = "PENDING", None, now, job.run + 1
         self.soon()
         if node.asap or not dice.chance("not_replaced"):
             self._site.clock.at(now + dice.random.uniform(30, 120), self._replaced, node, node.generation)
