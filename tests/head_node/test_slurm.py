@@ -164,6 +164,17 @@ def test_only_a_node_that_slurm_itself_gave_up_is_down(state: str, reason: str, 
     assert found.since == datetime.fromisoformat(moment).timestamp()
 
 
+@pytest.mark.parametrize("behind", ["", " Comment=a person's word", " InstanceId=i-1 InstanceType=g5.4xlarge"])
+def test_since_when_a_node_that_never_came_up_is_lost_whatever_is_noted_behind(behind: str) -> None:
+    text = (
+        "NodeName=n NodeAddr=10.0.1.9 State=DOWN+CLOUD+POWERED_DOWN+NOT_RESPONDING Partitions=live BootTime=None"
+        f" LastBusyTime=Unknown Reason=ResumeTimeout reached [root@2026-03-02T11:00:00]{behind}\n"
+    )
+    (node,) = slurm.parse_nodes(text)
+    assert (node.reason, node.noted_at, node.state) == ("ResumeTimeout reached", "2026-03-02T11:00:00", "down")
+    assert node.since is not None
+
+
 def test_a_command_that_fails_is_an_error(home: Path, fake: Any) -> None:
     fake("squeue", "echo slurmctld is away >&2; exit 1")
     settings.load()

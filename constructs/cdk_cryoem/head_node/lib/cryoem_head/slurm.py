@@ -10,7 +10,8 @@ from typing import Dict, List, Optional, Set
 
 _FIELD = re.compile(r"(\w+(?:/\w+)?)=(\S*)")
 _DOWN = ("DOWN", "FAIL", "NOT_RESPONDING")
-_REASON = re.compile(r" Reason=(.*?)(?: \[\w+@(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\])?$")
+# What people and engines note besides (Comment, InstanceId) stands behind it.
+_REASON = re.compile(r" Reason=(.*?)(?: \[[^\s\]@]+@(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\]|$)")
 # Slurm's own words for a node that died, and for one that never came up. It does nothing more about either: whatever was
 # started for them runs on. A node that a person or the engine took down has other reasons, and is theirs.
 _LOST = ("Not responding", "ResumeTimeout reached")
