@@ -112,7 +112,8 @@ def kill_job(places: Places, job: str) -> None:
     steps = [p for p in processes.ours(places) if " ".join(p.cmdline()).startswith(f"slurmstepd: [{job}.")]
     if not steps:
         raise LookupError(f"nothing of job {job} runs here")
-    _kill([*(child for step in steps for child in step.children(recursive=True)), *steps])
+    # Those that watch first: they would tell Slurm how the job ended.
+    _kill([*steps, *(child for step in steps for child in step.children(recursive=True))])
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
