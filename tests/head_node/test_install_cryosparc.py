@@ -367,7 +367,8 @@ def test_never_as_root(world: World) -> None:
     assert "never runs as root" in err or "can do this" in err
 
 
-def test_once_the_address_is_known_the_next_sweep_gives_the_master_its_lanes(world: World) -> None:
+def test_once_the_address_is_known_the_next_sweep_gives_the_master_its_lanes(world: World, fake: Any) -> None:
+    fake("scontrol", "echo PartitionName=gpu1 State=UP")
     world.outside.manifest = json.dumps({"lanes": [lane("gpu1")]})
     fence = ("--manifest-sha256", hashlib.sha256(world.outside.manifest.encode()).hexdigest())
     assert list(world.run("register-lanes", "converge", *fence)[1]["registered"]) == ["gpu1"], "RELION's"
