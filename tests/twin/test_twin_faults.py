@@ -9,6 +9,7 @@ die at the beginning are given up by the hooks ten minutes later, at the end.
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -26,7 +27,11 @@ from cdk_cryoem_twin.places import ROOT_VARIABLE, Places
 from cdk_cryoem_twin.slurm import controller
 from cdk_cryoem_twin.waiting import wait_for
 
-pytestmark = [pytest.mark.twin, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.twin,
+    pytest.mark.slow,
+    pytest.mark.skipif("TWIN_FAULTS" not in os.environ, reason="takes a quarter of an hour: make test-twin-faults"),
+]
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _CONFIG = """

@@ -161,7 +161,8 @@ class Slurm:
         return job
 
     def cancel(self, job: Job) -> None:
-        if job.state in ("PENDING", "CONFIGURING", "RUNNING"):
+        # Nobody can ask a controller whose machine is off.
+        if self._site.head_node.on and job.state in ("PENDING", "CONFIGURING", "RUNNING"):
             self._site.trace("job %s cancelled (%s)", job.number, job.state)
             self._finish(job, "CANCELLED")
 
