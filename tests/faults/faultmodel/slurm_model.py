@@ -24,7 +24,7 @@ class Job:
 
     def __init__(self, number: int, lane: str, seconds: float, *, slots: int, at: float) -> None:
         self.number, self.lane, self.seconds, self.slots = number, lane, seconds, slots
-        self.submitted, self.started, self.ended = at, 0.0, 0.0
+        self.submitted, self.started, self.ended, self.gone = at, 0.0, 0.0, 0.0
         self.began_at = self.pending_since = at  # began_at: on its node, booting or not
         self.state = "PENDING"
         self.held = self.shut = False
@@ -43,7 +43,7 @@ class Job:
     @property
     def waits_since(self) -> float:
         """Since when it could start if there were a node."""
-        return max(self.pending_since, self.after.ended if self.after is not None else 0.0)
+        return max(self.pending_since, self.after.gone if self.after is not None else 0.0)
 
     @property
     def reason(self) -> str:
@@ -277,6 +277,7 @@ class Slurm:
         ran = job.state == "RUNNING"
         # squeue shows it as completing until its node is free again.
         job.state = "COMPLETING" if ran else state
+        job.gone = clock.now
         if node is not None:
             if ran:
                 clock.at(clock.now + self._site.dice.random.uniform(0.05, 1.5), self._freed, job, node, state)
@@ -287,7 +288,7 @@ class Slurm:
         self.soon()
 
     def _freed(self, job: Job, node: Node, state: str) -> None:
-        job.state = state
+        job.state, job.gone = state, self._site.clock.now
         if job in node.jobs:
             del node.jobs[job]
             node.busy = node.since = self._site.clock.now
