@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .datasets import waits_for_recipe
 from .hours import WorkingHours
 from .nodes import Status
 
@@ -20,7 +21,7 @@ def wanted(
     arriving = sorted(str(item["sk"]) for item in known if item["state"] == "arriving")
     if arriving:
         return f"dataset {arriving[0]} is arriving"
-    unprocessed = sorted(str(i["sk"]) for i in known if recipe and i["state"] == "landed" and "processing_at" not in i)
+    unprocessed = sorted(str(item["sk"]) for item in known if recipe and waits_for_recipe(item))
     if unprocessed:
         return f"dataset {unprocessed[0]} waits for the recipe {recipe}"
     if asked_until > now:

@@ -102,7 +102,7 @@ def look_again_on_hint(known: Mapping[str, Any], *, now: float, sentinel: bool) 
     """
     if sentinel or known.get("state") != "arriving":
         return True
-    return now - float(known["looked_at"]) >= _pages(known) * _ARRIVING_SECONDS_PER_PAGE - _ARRIVING_SECONDS_PER_PAGE
+    return now - float(known["looked_at"]) >= (_pages(known) - 1) * _ARRIVING_SECONDS_PER_PAGE
 
 
 def look_again_on_sweep(known: Mapping[str, Any], *, now: float) -> bool:
@@ -114,6 +114,11 @@ def look_again_on_sweep(known: Mapping[str, Any], *, now: float) -> bool:
         return True
     landed_for, looked = now - float(known["landed_at"]), now - float(known["looked_at"])
     return landed_for < _LATE_OBJECTS_SECONDS and looked >= (_pages(known) - 1) * _LANDED_SECONDS_PER_PAGE
+
+
+def waits_for_recipe(known: Mapping[str, Any]) -> bool:
+    """Whether a dataset has landed and its recipe has not ended."""
+    return known["state"] == "landed" and "processing_at" not in known
 
 
 def _pages(known: Mapping[str, Any]) -> int:

@@ -35,21 +35,37 @@ def item_of(event: PlatformEvent, *, cluster: str) -> dict[str, Any]:
     }
 
 
+def items_of(kind: str, table: str, *, dynamodb: DynamoDBClient) -> Iterator[Mapping[str, Any]]:
+    """All records of a kind, with DynamoDB's types."""
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=table,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": kind}},
+        ConsistentRead=True,
+    )
+    for page in pages:
+        yield from page["Items"]
+
+
 class Outbox:
     """The events that wait in the record table."""
 
-    def __init__(self, table: str, *, event_bus: str, dynamodb: DynamoDBClient, events: EventBridgeClient) -> None:
-        self._table, self._bus = table, event_bus
+    def __init__(
+        self, table: str, *, cluster: str, event_bus: str, dynamodb: DynamoDBClient, events: EventBridgeClient
+    ) -> None:
+        self._table, self._cluster, self._bus = table, cluster, event_bus
         self._db, self._events = dynamodb, events
 
-    def put(self, event: PlatformEvent, *, cluster: str) -> None:
+    def put(self, event: PlatformEvent) -> None:
         """Write down an event that belongs to no change of a record: of something that was done elsewhere."""
-        self._db.put_item(TableName=self._table, Item=item_of(event, cluster=cluster))
+        self._db.put_item(TableName=self._table, Item=item_of(event, cluster=self._cluster))
 
     def flush(self) -> int:
         """Say all that waits; returns how many. Errors: RuntimeError if EventBridge did not take one; it stays."""
         said, refused = 0, []
-        waiting = sorted(self._waiting(), key=lambda item: float(item["written_at"]["N"]))
+        waiting = sorted(
+            items_of(_KIND, self._table, dynamodb=self._db), key=lambda item: float(item["written_at"]["N"])
+        )
         for start in range(0, len(waiting), _BATCH):
             batch = waiting[start : start + _BATCH]
             answer = self._events.put_events(
@@ -73,13 +89,3 @@ class Outbox:
         if refused:
             raise RuntimeError(f"EventBridge did not take {len(refused)} events: {'; '.join(refused)[:800]}")
         return said
-
-    def _waiting(self) -> Iterator[Mapping[str, Any]]:
-        pages = self._db.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": _KIND}},
-            ConsistentRead=True,
-        )
-        for page in pages:
-            yield from page["Items"]

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from .datasets import Seen, Verdict
 from .events_out import PlatformEvent
-from .outbox import item_of
+from .outbox import item_of, items_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -222,15 +222,8 @@ class Records:
         return _plain(answer.get("Item", {}))
 
     def _all(self, kind: str) -> Iterator[Item]:
-        pages = self._db.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": kind}},
-            ConsistentRead=True,
-        )
-        for page in pages:
-            for item in page["Items"]:
-                yield _plain(item)
+        for item in items_of(kind, self._table, dynamodb=self._db):
+            yield _plain(item)
 
 
 def _texts(names: Sequence[str]) -> Item:

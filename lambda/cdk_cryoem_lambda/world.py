@@ -55,7 +55,11 @@ def world() -> World:
         settings=settings,
         records=Records(settings.records_table, cluster=settings.cluster, dynamodb=dynamodb),
         outbox=Outbox(
-            settings.records_table, event_bus=settings.event_bus, dynamodb=dynamodb, events=boto3.client("events")
+            settings.records_table,
+            cluster=settings.cluster,
+            event_bus=settings.event_bus,
+            dynamodb=dynamodb,
+            events=boto3.client("events"),
         ),
         head_node=HeadNode(settings.head_node, ec2=ec2, ssm=ssm),
         ec2=ec2,

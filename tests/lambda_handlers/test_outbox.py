@@ -27,7 +27,7 @@ def arriving(n: int) -> DatasetArriving:
 
 
 def test_what_waits_is_said_and_removed(aws: Aws, outbox: Outbox) -> None:
-    outbox.put(arriving(1), cluster="cryo")
+    outbox.put(arriving(1))
     assert aws.events.taken == []
     assert outbox.flush() == 1
     assert aws.events.taken == [
@@ -43,15 +43,15 @@ def test_what_waits_is_said_and_removed(aws: Aws, outbox: Outbox) -> None:
 
 def test_the_same_event_waits_once(aws: Aws, outbox: Outbox) -> None:
     event = NodeFailed(node="n", lane="gpu4", since=5.0, reason="")
-    outbox.put(event, cluster="cryo")
-    outbox.put(dataclasses.replace(event, reason="told differently"), cluster="cryo")
-    outbox.put(dataclasses.replace(event, since=6.0), cluster="cryo")
+    outbox.put(event)
+    outbox.put(dataclasses.replace(event, reason="told differently"))
+    outbox.put(dataclasses.replace(event, since=6.0))
     assert outbox.flush() == 2
 
 
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_every_kind_arrives_as_it_was_written(aws: Aws, outbox: Outbox, kind: str) -> None:
-    outbox.put(EXAMPLES[kind], cluster="cryo")
+    outbox.put(EXAMPLES[kind])
     assert outbox.flush() == 1
     assert aws.said(kind) == [json.loads(json.dumps(EXAMPLES[kind].detail(cluster="cryo")))]
 
@@ -59,15 +59,15 @@ def test_every_kind_arrives_as_it_was_written(aws: Aws, outbox: Outbox, kind: st
 def test_the_oldest_goes_first_ten_at_a_time(aws: Aws, outbox: Outbox) -> None:
     for n in range(23):
         aws.clock.now += 1
-        outbox.put(arriving(n), cluster="cryo")
+        outbox.put(arriving(n))
     assert outbox.flush() == 23
     assert [told["dataset"] for told in aws.said("Dataset Arriving")] == [f"d{n}" for n in range(23)]
 
 
 def test_what_is_refused_stays_and_the_rest_goes(aws: Aws, outbox: Outbox) -> None:
     for n in range(12):
-        outbox.put(arriving(n), cluster="cryo")
-    outbox.put(EXAMPLES["Backup Failed"], cluster="cryo")
+        outbox.put(arriving(n))
+    outbox.put(EXAMPLES["Backup Failed"])
     aws.events.refused_kinds = {"Backup Failed"}
     with pytest.raises(RuntimeError, match=r"^EventBridge did not take 1 events: Backup Failed: ThrottlingException"):
         outbox.flush()
@@ -79,7 +79,7 @@ def test_what_is_refused_stays_and_the_rest_goes(aws: Aws, outbox: Outbox) -> No
 def test_what_eventbridge_gave_no_id_it_does_not_have(
     aws: Aws, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox.put(arriving(1), cluster="cryo")
+    outbox.put(arriving(1))
     monkeypatch.setattr(aws.events, "put_events", lambda **_: {"FailedEntryCount": 0, "Entries": [{}]})
     with pytest.raises(RuntimeError, match="EventBridge did not take 1 events: Dataset Arriving"):
         outbox.flush()
@@ -92,7 +92,7 @@ def test_who_dies_before_it_is_said_leaves_it(aws: Aws, outbox: Outbox, monkeypa
     def died(**_: Any) -> Any:
         raise KeyboardInterrupt
 
-    outbox.put(arriving(1), cluster="cryo")
+    outbox.put(arriving(1))
     monkeypatch.setattr(aws.events, "put_events", died)
     with pytest.raises(KeyboardInterrupt):
         outbox.flush()
@@ -108,7 +108,7 @@ def test_who_dies_before_it_is_removed_says_it_again(aws: Aws, outbox: Outbox, m
     def died(**_: Any) -> Any:
         raise KeyboardInterrupt
 
-    outbox.put(arriving(1), cluster="cryo")
+    outbox.put(arriving(1))
     monkeypatch.setattr(aws.dynamodb, "delete_item", died)
     with pytest.raises(KeyboardInterrupt):
         outbox.flush()

@@ -30,7 +30,7 @@ def reconcile(w: World, status: Status | None = None) -> None:
         if state == "stopped":
             w.head_node.start()
             log.info("head node %s has been started: %s", w.head_node.instance_id, reason)
-            _say(w, HeadNodeStarted(instance_id=w.head_node.instance_id, reason=reason))
+            w.outbox.put(HeadNodeStarted(instance_id=w.head_node.instance_id, reason=reason))
         return
     if state != "running" or status is None:
         return
@@ -71,8 +71,4 @@ def _stop(w: World, *, used_until: float, decided_at: float) -> None:
         found = {"verdict": "stop", "reason": ""}
     log.info("head node: %s", found)
     if found["verdict"] == "stop":
-        _say(w, HeadNodeStopped(instance_id=w.head_node.instance_id, reason="nobody needed it"))
-
-
-def _say(w: World, event: HeadNodeStarted | HeadNodeStopped) -> None:
-    w.outbox.put(event, cluster=w.settings.cluster)
+        w.outbox.put(HeadNodeStopped(instance_id=w.head_node.instance_id, reason="nobody needed it"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from ..events_out import JobFinished
@@ -32,20 +33,9 @@ def note(w: World, finished: Iterable[Job], lanes: Iterable[Lane]) -> None:
             cpus=job.tres.get("cpu", 0.0),
             usd=usd,
         )
-        fields: dict[str, str | int | float] = {
-            "name": job.name,
-            "user": job.user,
-            "project": job.project,
-            "lane": job.lane,
-            "state": job.state,
-            "submitted_at": job.submitted_at,
-            "started_at": job.started_at,
-            "ended_at": job.ended_at,
-            "nodes": job.nodes,
-            "gpus": event.gpus,
-            "cpus": event.cpus,
-            "seconds": job.seconds,
-            **({} if usd is None else {"usd": usd}),
+        # What is written down is what is told, but for its key.
+        fields = {
+            name: value for name, value in dataclasses.asdict(event).items() if name != "job_id" and value is not None
         }
         if w.records.note_job(job_id=job.job_id, ended_at=job.ended_at, fields=fields, events=[event]):
             log.info("job %s on %s: %s, %s s, %s USD", job.job_id, job.lane, job.state, job.seconds, usd)

@@ -33,7 +33,7 @@ def reconcile(w: World) -> nodes.Status | None:
             if node.name in done["powered_down"]
         ]
         if told:
-            w.outbox.put(NodesPoweredDown(nodes=tuple(told)), cluster=w.settings.cluster)
+            w.outbox.put(NodesPoweredDown(nodes=tuple(told)))
     return status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+from ..datasets import waits_for_recipe
 from ..events_out import ProcessingEnded
 from ..head_node import CommandFailed
 from ..hints import log
@@ -21,7 +22,7 @@ def reconcile(w: World) -> None:
     recipe = w.settings.recipe
     if not recipe:
         return
-    waiting = [i for i in w.records.datasets() if i["state"] == "landed" and "processing_at" not in i]
+    waiting = [item for item in w.records.datasets() if waits_for_recipe(item)]
     if not waiting or not w.head_node.running:
         return
     unasked: list[str] = []

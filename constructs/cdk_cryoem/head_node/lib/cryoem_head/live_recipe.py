@@ -18,12 +18,11 @@ boto3 and cryosparc-tools.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from . import cryosparc_five, outcome, recipe_parameters, settings, stage_lanes
+from . import cryosparc_five, recipe_parameters, settings, stage_lanes
 from .outcome import Mask, Refused
 
 NAME = "cryosparc-live"
@@ -212,12 +211,7 @@ def work(data: Path, project_dir: Path, mask: Mask) -> Dict[str, Any]:
 
 def main() -> None:
     """Called as every recipe is."""
-    parser = argparse.ArgumentParser(prog=NAME, description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("dataset_dir", type=Path)
-    parser.add_argument("project_dir", type=Path)
-    arguments = parser.parse_args()
-    mask = Mask()
-    outcome.end(NAME, lambda: work(arguments.dataset_dir, arguments.project_dir, mask), mask)
+    recipe_parameters.run(NAME, __doc__, work)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,12 @@ from typing import Dict, Tuple
 
 from . import settings, slurm
 
-_USELESS = ("idle", "booting", "down")
 _REFUSED = r"invalid user|permission denied|access denied|not permitted"
 
 
 def stale(node: slurm.Node, epoch: str, pending: Dict[str, int]) -> str:
     """Why the decision does not hold any longer; empty when it does."""
-    if node.state not in _USELESS:
+    if node.state not in slurm.UNUSED:
         return node.state
     if node.epoch != epoch:
         return "another epoch"

@@ -1,4 +1,4 @@
-"""What a recipe is told of a dataset: RECIPE.json, for the site and, where it differs, for one dataset.
+"""What a recipe is told of a dataset: how it is called, and RECIPE.json, for the site and, where it differs, for one dataset.
 
 Read in this order, a later one changing single values of the earlier: the folder of the user's recipes, the dataset's own
 folder, the dataset's project folder. Whatever is wrong is reported at once, and refused.
@@ -6,13 +6,26 @@ folder, the dataset's project folder. Whatever is wrong is reported at once, and
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 
-from .outcome import Refused
+from .outcome import Mask, Refused, end
 
 NUMBER = (int, float)
+
+
+def run(recipe: str, description: str | None, work: Callable[[Path, Path, Mask], Dict[str, Any]]) -> None:
+    """What every recipe's program does: it is called with the dataset's folder and the project's, and prints one document."""
+    parser = argparse.ArgumentParser(
+        prog=recipe, description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("dataset_dir", type=Path)
+    parser.add_argument("project_dir", type=Path)
+    arguments = parser.parse_args()
+    mask = Mask()
+    end(recipe, lambda: work(arguments.dataset_dir, arguments.project_dir, mask), mask)
 
 
 def places(recipe: str, *, home: Path, data: Path, project: Path) -> List[Path]:

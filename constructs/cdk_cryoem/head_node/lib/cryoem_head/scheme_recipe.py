@@ -16,7 +16,6 @@ Costs what the jobs cost. Needs RELION on the PATH.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shlex
@@ -27,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set
 
-from . import outcome, recipe_parameters, settings, slurm, stage_lanes, star
-from .outcome import Mask, Refused
+from . import recipe_parameters, settings, slurm, stage_lanes, star
+from .outcome import Refused
 
 NAME = "relion-scheme"
 _KNOWN = ("scheme", "variables", "lanes")
@@ -359,12 +358,7 @@ def _error_of(text: str) -> str:
 
 def main() -> None:
     """Called as every recipe is."""
-    parser = argparse.ArgumentParser(prog=NAME, description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("dataset_dir", type=Path)
-    parser.add_argument("project_dir", type=Path)
-    arguments = parser.parse_args()
-    mask = Mask()
-    outcome.end(NAME, lambda: work(arguments.dataset_dir, arguments.project_dir), mask)
+    recipe_parameters.run(NAME, __doc__, lambda data, project, mask: work(data, project))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ _NEVER = (
 )
 # Reasons that say nothing of when it may start: hours may go by, or none.
 _BLOCKED = ("Dependency", "Licenses", "BeginTime", "Assoc", "QOS", "Reservation")
+UNUSED = ("idle", "booting", "down")
+"""States of a node that is paid for and that nobody uses."""
 _BUSY = ("ALLOCATED", "MIXED", "COMPLETING")
 
 

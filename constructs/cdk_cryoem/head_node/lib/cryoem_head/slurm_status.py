@@ -61,7 +61,7 @@ def seen_at(home: Path, *, somebody: bool) -> float:
 def look(here: settings.Settings) -> Dict[str, Any]:
     """The document."""
     nodes = [node for node in slurm.nodes() if node.powered_up]
-    unused = [node for node in nodes if node.state in ("idle", "booting", "down")]
+    unused = [node for node in nodes if node.state in slurm.UNUSED]
     people = logins() + visitors(here.cryosparc_port, _REMOTE_DESKTOP)
     recipes = start_processing.running(here.projects)
     return {
