@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import strategies
-from hypothesis import HealthCheck, Phase, given, settings
 from pydantic import ValidationError
+from random_systems import random_systems
 
 from cdk_cryoem import Capacity
 from cdk_cryoem_stacks.config import Config
@@ -53,19 +53,8 @@ WARNINGS = {
 @pytest.fixture(scope="module")
 def chosen() -> dict[str, Config]:
     """Systems by cluster name and number, always the same ones, each once."""
-    found: dict[str, Config] = {}
-
-    @settings(
-        max_examples=400, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @given(strategies.systems())
-    def collect(system: Config) -> None:
-        if len(found) < WANTED:
-            found.setdefault(system.model_dump_json(), system)
-
-    collect()
-    return {f"{system.name}/{number}": system for number, system in enumerate(found.values())}
+    found = {system.model_dump_json(): system for system in random_systems("systems", many=400)}
+    return {f"{system.name}/{number}": system for number, system in enumerate([*found.values()][:WANTED])}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +102,6 @@ def test_they_are_many_and_of_every_kind(chosen: dict[str, Config]) -> None:
             "ubuntu2404": sum(system.head_node.operating_system == "ubuntu2404" for system in chosen.values()),
         }
     )
-    # What hypothesis comes upon more often than others depends on the modules that are loaded.
     few = {name: count for name, count in counts.items() if count < 1}
     assert few == {}
     assert {lane.shapes[name].instance_type for lane in lanes for name in lane.instance_types} == set(lanes[0].shapes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import strategies
-from hypothesis import HealthCheck, Phase, given, settings
+from random_systems import random_systems
 
 from cdk_cryoem_stacks.config import Config
 
@@ -24,24 +24,12 @@ Templates = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def chosen() -> list[Config]:
-    """Those that say most of something. Hypothesis comes upon others when other modules are loaded, so it makes many."""
+    """Those that say most of something."""
     return [system for engine, wanted in WANTED.items() for system in said_most(engine, wanted)]
 
 
 def said_most(engine: str, wanted: int) -> list[Config]:
-    found: list[Config] = []
-
-    @settings(
-        max_examples=25 * wanted, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @given(strategies.whole_systems(engine))
-    def collect(system: Config) -> None:
-        if system.engine == engine:
-            found.append(system)
-
-    collect()
-
+    found = [system for system in random_systems("whole_systems", engine, many=25 * wanted) if system.engine == engine]
     chosen = [max(found, key=said) for said in SAID.values()]
     longest = sorted(found, key=lambda system: len(system.model_dump_json()), reverse=True)
     distinct = {system.model_dump_json(): system for system in chosen + longest}
