@@ -1,4 +1,4 @@
-"""What `cryoem.yaml` may say as a whole; its sections are in config_sections.py."""
+"""What `cryoem.yaml` may say as a whole; its sections are in the config_*.py beside it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from cdk_cryoem.parallel_cluster import backstop_problems, retention_problems, t
 from cdk_cryoem.pcs_rules import pcs_problems
 from cdk_cryoem.stages import lane_warnings, stage_lanes, stage_problems
 
+from .config_microscope import MicroscopeConfig
+from .config_network import NetworkConfig
 from .config_sections import (
     POLICY_ARN,
     BudgetConfig,
     CryosparcConfig,
-    FileSystemConfig,
     HeadNodeConfig,
-    LandingConfig,
     LaneConfig,
-    MicroscopeConfig,
-    NetworkConfig,
     NotificationsConfig,
     PcsConfig,
     ProcessingConfig,
@@ -34,6 +32,7 @@ from .config_sections import (
     at_its_field,
     report,
 )
+from .config_storage import FileSystemConfig, LandingConfig
 
 
 def _default_lanes() -> list[LaneConfig]:

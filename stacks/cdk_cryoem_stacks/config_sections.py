@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,8 +16,6 @@ from pydantic_core import PydanticCustomError
 from cdk_cryoem import Capacity, HeadNode, Lane, Problem
 from cdk_cryoem.cryosparc import CRYOSPARC_VERSION, cryosparc_problems
 from cdk_cryoem.lane import SPOT_SUFFIX, lane_problems
-from cdk_cryoem.lustre_rules import file_system_problems
-from cdk_cryoem.microscope_ingest import ingest_problems
 from cdk_cryoem.monthly_budget import budget_problems
 from cdk_cryoem.notifications import notification_problems
 from cdk_cryoem.parallel_cluster import (
@@ -28,7 +25,7 @@ from cdk_cryoem.parallel_cluster import (
 from cdk_cryoem.waiting import Waiting, waiting_problems
 from cdk_cryoem.working_hours import DAYS, WorkingHours, working_hours_problems
 
-_SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
+SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
 POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
 # ParallelCluster's API takes no cluster of one letter.
@@ -52,94 +49,6 @@ def at_its_field(problems: Iterable[Problem]) -> Iterator[Problem]:
     """Problems that begin with their field's name, without it: pydantic puts it before them again."""
     for problem in problems:
         yield dataclasses.replace(problem, property=problem.property.partition(".")[2])
-
-
-class Share(Section):
-    """An NFS export of the microscope: every folder directly below `path` is a dataset."""
-
-    host: str = Field(description="Host name or address of the share")
-    path: str = Field(description="What it exports, for example /krios")
-
-
-class SmbShareConfig(Section):
-    """An SMB share of the microscope: every folder directly below `path` is a dataset."""
-
-    host: str = Field(description="Host name or address of the share")
-    path: str = Field(description="Share and folder with forward slashes, for example /krios")
-    user: str = Field(description="Who reads the share")
-    password_secret_arn: str = Field(
-        pattern=_SECRET_ARN,
-        description="Secrets Manager secret with the password as plain text; the whole ARN with its six last characters",
-    )
-    domain: str | None = Field(default=None, description="Windows domain of the user")
-
-
-class MicroscopeConfig(Section):
-    """One microscope and its way into the landing bucket."""
-
-    name: Name
-    nfs: Share | None = None
-    smb: SmbShareConfig | None = None
-    agent_arn: str | None = Field(default=None, description="A DataSync agent that was activated before")
-    activation_key: str | None = Field(default=None, description="The key a fresh agent shows, valid for 30 minutes")
-    schedule: str = Field(default="rate(1 hour)", description="rate(N hours) or cron(...)")
-    bandwidth_limit_mibps: int | None = Field(default=None, description="Most it takes of the line, in MiB/s")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems: list[Problem] = []
-        if (self.nfs is None) == (self.smb is None):
-            given = "both nfs and smb" if self.nfs else "neither nfs nor smb"
-            problems.append(Problem(property="nfs", value=given, allowed="either nfs or smb, with host and path"))
-        share = self.nfs or self.smb
-        renamed = {"schedule_expression": "schedule"}
-        for problem in ingest_problems(
-            host=share.host if share else "host",
-            path=share.path if share else "/",
-            agent_arn=self.agent_arn,
-            activation_key=self.activation_key,
-            schedule_expression=self.schedule,
-            bandwidth_limit_mibps=self.bandwidth_limit_mibps,
-        ):
-            prop = renamed.get(problem.property, problem.property)
-            if prop in ("host", "path"):
-                prop = f"{'nfs' if self.nfs else 'smb'}.{prop}"
-            problems.append(Problem(property=prop, value=problem.value, allowed=problem.allowed, fix=problem.fix))
-        report(problems)
-        return self
-
-
-class LandingConfig(Section):
-    """The landing bucket, and when a dataset counts as complete."""
-
-    quiet_minutes: int = Field(default=180, ge=1, le=10080, description="Nothing new for so long: it has landed")
-    sentinel: str | None = Field(
-        default=None, pattern=r"^[^/]+$", description="A file of this name in a dataset says that it is complete"
-    )
-    noncurrent_days: int = Field(
-        default=90, ge=1, description="How long a replaced version of a movie is kept, in days"
-    )
-
-
-class FileSystemConfig(Section):
-    """FSx for Lustre."""
-
-    capacity_gib: int = Field(default=2400, description="1200, 2400 or a multiple of 2400")
-    throughput_mibps_per_tib: int | None = Field(default=250, description="125, 250, 500 or 1000")
-    deployment_type: str = Field(default="PERSISTENT_2", description="PERSISTENT_2 or SCRATCH_2")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        report(
-            file_system_problems(
-                deployment_type=self.deployment_type,
-                capacity_gib=self.capacity_gib,
-                throughput_mibps_per_tib=self.throughput_mibps_per_tib,
-                metadata_iops=None,
-                lustre_version="2.15",
-            )
-        )
-        return self
 
 
 class LaneConfig(Section):
@@ -261,7 +170,7 @@ class CryosparcConfig(Section):
     """cryoSPARC on the head node; without it the lanes are RELION's alone."""
 
     license_secret_arn: str = Field(
-        pattern=_SECRET_ARN,
+        pattern=SECRET_ARN,
         description="Secrets Manager secret with the licence id; the whole ARN with its six last characters",
     )
     version: str = Field(default=CRYOSPARC_VERSION, description="5.x.y, or 4.7.y")
@@ -284,34 +193,6 @@ class PcsConfig(Section):
     size: Literal["SMALL", "MEDIUM", "LARGE"] = Field(
         default="SMALL", description="Up to 32, 512 or 2048 nodes; to change it means a new cluster"
     )
-
-
-class NetworkConfig(Section):
-    """The network: a new one (in availability_zone, if given), or yours (vpc_id, subnet_id and availability_zone)."""
-
-    cidr: str = Field(default="10.20.0.0/16", pattern=r"^\d+\.\d+\.\d+\.\d+/(1[6-9]|2[0-4])$")
-    vpc_id: str | None = Field(default=None, pattern=r"^vpc-[0-9a-f]{8,17}$")
-    subnet_id: str | None = Field(
-        default=None, pattern=r"^subnet-[0-9a-f]{8,17}$", description="A private subnet with NAT"
-    )
-    availability_zone: str | None = Field(
-        default=None,
-        description="Where file system, head node and nodes are, for example us-east-1b; default: the first zone",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        try:
-            IPv4Network(self.cidr, strict=False)
-        except ValueError:
-            report(
-                [Problem(property="cidr", value=self.cidr, allowed="four numbers up to 255 and a size of /16 to /24")]
-            )
-        given = {name: getattr(self, name) for name in ("vpc_id", "subnet_id", "availability_zone")}
-        if (self.vpc_id or self.subnet_id) and not all(given.values()):
-            missing = next(name for name, value in given.items() if not value)
-            report([Problem(property=missing, value=None, allowed="vpc_id, subnet_id and availability_zone together")])
-        return self
 
 
 class ProcessingConfig(Section):

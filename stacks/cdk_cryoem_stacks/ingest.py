@@ -11,7 +11,7 @@ from constructs import Construct
 from cdk_cryoem import LandingZone, MicroscopeIngest, NfsShare, SmbShare
 
 from .config import Config
-from .config_sections import MicroscopeConfig
+from .config_microscope import MicroscopeConfig
 
 
 class IngestStack(Stack):

@@ -9,7 +9,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from .config_sections import NetworkConfig
+from .config_network import NetworkConfig
 
 
 class NetworkStack(Stack):

@@ -1,0 +1,44 @@
+"""Sections `landing` and `file_system` of the file: where movies and results are kept."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from cdk_cryoem.lustre_rules import file_system_problems
+
+from .config_sections import Section, report
+
+
+class LandingConfig(Section):
+    """The landing bucket, and when a dataset counts as complete."""
+
+    quiet_minutes: int = Field(default=180, ge=1, le=10080, description="Nothing new for so long: it has landed")
+    sentinel: str | None = Field(
+        default=None, pattern=r"^[^/]+$", description="A file of this name in a dataset says that it is complete"
+    )
+    noncurrent_days: int = Field(
+        default=90, ge=1, description="How long a replaced version of a movie is kept, in days"
+    )
+
+
+class FileSystemConfig(Section):
+    """FSx for Lustre."""
+
+    capacity_gib: int = Field(default=2400, description="1200, 2400 or a multiple of 2400")
+    throughput_mibps_per_tib: int | None = Field(default=250, description="125, 250, 500 or 1000")
+    deployment_type: str = Field(default="PERSISTENT_2", description="PERSISTENT_2 or SCRATCH_2")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        report(
+            file_system_problems(
+                deployment_type=self.deployment_type,
+                capacity_gib=self.capacity_gib,
+                throughput_mibps_per_tib=self.throughput_mibps_per_tib,
+                metadata_iops=None,
+                lustre_version="2.15",
+            )
+        )
+        return self
