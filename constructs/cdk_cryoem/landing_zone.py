@@ -16,6 +16,12 @@ BACKUPS_PREFIX = "backups/"
 """Where in the results bucket the head node puts cryoSPARC's database."""
 DATASETS_PREFIX = "datasets/"
 """Every dataset is one prefix below this one."""
+LISTINGS_PREFIX = "listings/"
+"""Where in the results bucket listings for comparisons are put; they expire after a week."""
+STATE_TAG = "cryoem-state"
+"""Object tag of a movie that says in which state its dataset is."""
+FINISHED = "finished"
+"""Value of `STATE_TAG` on movies of a dataset that nobody works with any more: these may go to the archive."""
 
 _LOGS_BY_POLICY = "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy"
 _DELETIONS = ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:DeleteBucket")
