@@ -15,7 +15,7 @@ from constructs import Construct
 
 from ._assets import NOT_SHIPPED, head_node_root
 from .cryosparc import Cryosparc
-from .landing_zone import BACKUPS_PREFIX
+from .landing_zone import BACKUPS_PREFIX, LISTINGS_PREFIX
 from .lane_manifest import LaneManifest
 
 SHIPPED_RECIPES = ("cryosparc-live", "cryosparc-workflow", "relion-scheme")
@@ -90,7 +90,7 @@ class HeadNodePrograms(Construct):
         )
 
     def grant_use(self, grantee: iam.IGrantable) -> None:
-        """Let grantee be the head node: send job events, read its scripts and secrets, write backups."""
+        """Let grantee be the head node: send job events, read its scripts and secrets, write backups and listings."""
         objects = [
             asset.bucket.arn_for_objects(asset.s3_object_key)
             for asset in (self.scripts, self.trampoline, self.recipes)
@@ -122,6 +122,11 @@ class HeadNodePrograms(Construct):
                 resources=[bucket.bucket_arn],
                 conditions={"StringLike": {"s3:prefix": [f"{BACKUPS_PREFIX}*"]}},
             )
+        )
+        iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["s3:PutObject", "s3:AbortMultipartUpload"],
+            resource_arns=[bucket.arn_for_objects(f"{LISTINGS_PREFIX}*")],
         )
         if bucket.encryption_key is not None:
             bucket.encryption_key.grant(grantee, "kms:Decrypt", "kms:GenerateDataKey")

@@ -20,6 +20,7 @@ _NODES_PATTERN = "^[A-Za-z0-9-]+=[A-Za-z0-9:_.-]+(,[A-Za-z0-9-]+=[A-Za-z0-9:_.-]
 _SECONDS_PATTERN = "^[0-9]{1,12}$"
 _SESSION_PATTERN = "^P[0-9]{1,9}S[0-9]{1,9}$"
 _FENCE_PATTERN = "^[0-9a-f]{64}$"
+_FOLDER_PATTERN = "^([A-Za-z0-9_.-]|%[0-9A-F]{2}){1,800}(/([A-Za-z0-9_.-]|%[0-9A-F]{2}){1,800}){0,40}$"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +36,7 @@ class _Parameter:
 
 class HeadNodeDocuments(Construct):
     """The verbs of the head node: slurm-status, power-down, register-lanes, start-processing, live-sessions (show and
-    pause), backup-database, stop-head-node.
+    pause), backup-database, list-files, stop-head-node.
 
     Each runs one script of the head node's own, which looks at the truth before it acts and prints one JSON document.
     The names are generated. Costs nothing.
@@ -105,6 +106,23 @@ class HeadNodeDocuments(Construct):
             {},
             # It may have to wait for an installation, and a database may have hundreds of gigabytes.
             timeout_seconds=6 * 3600,
+        )
+        self.list_files: ssm.CfnDocument = self._document(
+            "ListFiles",
+            "List the files of a folder below /fsx, and put the list into the results bucket",
+            "list-files --folder '{{ Folder }}' --checksums '{{ Checksums }}' --key '{{ Key }}'",
+            {
+                "Folder": _Parameter(
+                    description="data/NAME, projects, or . for all; what is no letter, digit, dash, dot or underscore as %XX",
+                    pattern=_FOLDER_PATTERN,
+                ),
+                "Checksums": _Parameter(
+                    description="Whether each file is read (yes or no)", pattern="^(yes|no)$", default="no"
+                ),
+                "Key": _Parameter(description="Name of the list", pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"),
+            },
+            # A dataset of 10 TB is read in about three hours at 1 GB/s.
+            timeout_seconds=12 * 3600,
         )
 
     def _document(

@@ -18,7 +18,7 @@ from aws_cdk.assertions import Match, Template
 from cluster_inputs import LICENSE
 
 from cdk_cryoem import Cryosparc, HeadNodePrograms, LaneManifest, default_lanes
-from cdk_cryoem.landing_zone import BACKUPS_PREFIX
+from cdk_cryoem.landing_zone import BACKUPS_PREFIX, LISTINGS_PREFIX
 
 KEY = "arn:aws:kms:us-east-1:111122223333:key/0b4c5f3e-1111-2222-3333-444455556666"
 SECRET = "['secretsmanager:GetSecretValue', 'secretsmanager:DescribeSecret']"
@@ -141,6 +141,8 @@ def test_with_cryosparc_it_may_read_the_licence_and_with_a_bucket_keep_backups(e
     assert len(found["s3:GetObject"]) == 3, "scripts, trampoline and recipes"
     (objects,) = found["['s3:GetObject', 's3:PutObject', 's3:AbortMultipartUpload']"]
     assert objects["Fn::Join"][1][-1].endswith(f":s3:::results/{BACKUPS_PREFIX}*")
+    (listings,) = found["['s3:PutObject', 's3:AbortMultipartUpload']"]
+    assert listings["Fn::Join"][1][-1].endswith(f":s3:::results/{LISTINGS_PREFIX}*")
     assert found["['kms:Decrypt', 'kms:GenerateDataKey']"] == [KEY]
 
 

@@ -29,6 +29,9 @@ GOOD = {
     "IdleMinutes": ["60"],
     "Session": ["P3S1"],
     "Seen": ["1800000000"],
+    "Folder": [".", "projects", "data/em-1", "data/grille%20d%C3%A9tect%C3%A9e/a%0Ab"],
+    "Checksums": ["yes", "no"],
+    "Key": ["20261121T101500-1a2b", "a"],
 }
 SHELL = [";", "$(", "`", "'", '"', "\n", " ", "|", "&", ">", "\\", "{{", "/"]
 PARAMETERS = sorted(GOOD)
@@ -65,7 +68,7 @@ def test_there_is_one_document_for_each_verb(contents: Contents) -> None:
         re.sub(r'^exec "\$\{CRYOEM_HOME:-/opt/cryoem\}/bin/"([a-z-]+).*', r"\1", lines[-1]) for lines in commands
     )
     assert verbs == [
-        "backup-database", "live-sessions", "live-sessions", "power-down", "register-lanes", "slurm-status",
+        "backup-database", "list-files", "live-sessions", "live-sessions", "power-down", "register-lanes", "slurm-status",
         "start-processing", "stop-head-node",
     ]  # fmt: skip
 
@@ -108,11 +111,14 @@ def test_good_values_pass(patterns: dict[str, re.Pattern[str]], name: str, value
 def test_shell_is_refused_wherever_it_stands(patterns: dict[str, re.Pattern[str]], name: str, shell: str) -> None:
     for good in GOOD[name]:
         for position in (0, len(good) // 2, len(good)):
-            assert not patterns[name].fullmatch(good[:position] + shell + good[position:])
+            if (name, shell) != ("Folder", "/"):
+                assert not patterns[name].fullmatch(good[:position] + shell + good[position:])
 
 
 @pytest.mark.parametrize(("name", "value"), [("Dataset", ""), ("Dataset", "a" * 101), ("Dataset", "-rf"), ("Dataset", ".."),
                                              ("ManifestSha256", "0" * 63), ("ManifestSha256", "A" * 64), ("Mode", "remove"),
+                                             ("Folder", ""), ("Folder", "/data"), ("Folder", "data/"), ("Folder", "data//a"),
+                                             ("Folder", "a%2"), ("Folder", "a%zz"), ("Checksums", "true"), ("Key", "-a"),
                                              ("Nodes", "a"), ("Nodes", ",".join(["a=1"] * 101))])  # fmt: skip
 def test_values_of_the_wrong_form_are_refused(patterns: dict[str, re.Pattern[str]], name: str, value: str) -> None:
     assert not patterns[name].fullmatch(value)
@@ -140,7 +146,7 @@ def test_two_sets_fit_in_one_stack_and_names_are_generated(stack: Stack) -> None
     for name in ("A", "B"):
         HeadNodeDocuments(stack, name)
     template = Template.from_stack(stack)
-    template.resource_count_is("AWS::SSM::Document", 16)
+    template.resource_count_is("AWS::SSM::Document", 18)
     template.all_resources_properties(
         "AWS::SSM::Document", {"Name": Match.absent(), "DocumentType": "Command", "UpdateMethod": "NewVersion"}
     )

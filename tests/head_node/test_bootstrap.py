@@ -14,6 +14,7 @@ PROGRAMS = [
     "backup-database",
     "install-cryosparc",
     "job-completion",
+    "list-files",
     "live-sessions",
     "power-down",
     "refresh-programs",
@@ -342,7 +343,7 @@ def test_an_installed_job_completion_spools(installed: Shipment) -> None:
     assert json.loads((installed.home / "spool" / "1799990000-4.json").read_text())["cluster"] == "cryo"
 
 
-@pytest.mark.parametrize("program", ["register-lanes", "send-events", "start-processing", "power-down", "stop-head-node", "live-sessions", "install-cryosparc", "backup-database", "restore-database"])  # fmt: skip
+@pytest.mark.parametrize("program", ["register-lanes", "send-events", "start-processing", "power-down", "stop-head-node", "live-sessions", "list-files", "install-cryosparc", "backup-database", "restore-database"])  # fmt: skip
 def test_an_installed_program_explains_itself(installed: Shipment, program: str) -> None:
     done = call(installed, program, "--help")
     assert (done.returncode, done.stdout.split()[0]) == (0, "usage:")
