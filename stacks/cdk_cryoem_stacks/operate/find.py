@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
 _BOTO = BotoConfig(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 4})
+S3_CONNECTIONS = 32
+"""How many requests to S3 may be under way at once."""
 RECORDS_TABLE, SWEEPER, HEAD_NODE = "RecordsTable", "Sweeper", "HeadNode"
+LANDING_BUCKET, RESULTS_BUCKET, FILE_SYSTEM = "LandingBucket", "ResultsBucket", "FileSystemId"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +48,11 @@ class Target:
         """The stack of its hooks."""
         return f"{self.name}-hooks"
 
+    @property
+    def storage_stack(self) -> str:
+        """The stack of its buckets and its file system."""
+        return f"{self.name}-storage"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class System:
@@ -54,6 +63,15 @@ class System:
     table: str
     sweeper: str
     head_node: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Storage:
+    """Where a system keeps movies and results: names of its buckets, id of its file system."""
+
+    landing_bucket: str
+    results_bucket: str
+    file_system: str
 
 
 class Clients:
@@ -92,6 +110,12 @@ class Clients:
     def ssm(self) -> SSMClient:
         """Whether the head node's agent answers."""
         return self._session.client("ssm", region_name=self._region, config=_BOTO)
+
+    @functools.cached_property
+    def s3(self) -> S3Client:
+        """The buckets."""
+        config = _BOTO.merge(BotoConfig(max_pool_connections=S3_CONNECTIONS))
+        return self._session.client("s3", region_name=self._region, config=config)
 
 
 def session() -> boto3.Session:
@@ -149,6 +173,32 @@ def described(target: Target, stack: StackTypeDef) -> System:
         table=outputs[RECORDS_TABLE],
         sweeper=outputs[SWEEPER],
         head_node=outputs[HEAD_NODE],
+    )
+
+
+def storage(clients: Clients, target: Target) -> Storage:
+    """Buckets and file system of a system, by the outputs of its storage stack. Errors: Failed."""
+    answer = find(
+        "cloudformation:DescribeStacks",
+        lambda: clients.cloudformation.describe_stacks(StackName=target.storage_stack),
+        unless=("ValidationError",),
+    )
+    stacks = answer["Stacks"] if answer else []
+    outputs = {
+        output.get("OutputKey", ""): output.get("OutputValue", "")
+        for stack in stacks
+        for output in stack.get("Outputs", [])
+    }
+    missing = [name for name in (LANDING_BUCKET, RESULTS_BUCKET, FILE_SYSTEM) if not outputs.get(name)]
+    if missing:
+        raise Failed(
+            f"there is no stack {target.storage_stack} in {target.region} with the output {', '.join(missing)}:"
+            f" tools/cdk deploy {target.storage_stack}"
+        )
+    return Storage(
+        landing_bucket=outputs[LANDING_BUCKET],
+        results_bucket=outputs[RESULTS_BUCKET],
+        file_system=outputs[FILE_SYSTEM],
     )
 
 
