@@ -65,6 +65,7 @@ class HooksStack(Stack):
             CfnOutput(self, "NotificationTopic", value=self.notifications.topic.topic_arn)
         CfnOutput(self, "RecordsTable", value=self.hooks.records.table_name)
         CfnOutput(self, "AlarmTopic", value=self.hooks.alarm_topic.topic_arn)
+        CfnOutput(self, "ListFilesDocument", value=self.hooks.documents.list_files.ref)
         CfnOutput(self, "Sweeper", value=self.hooks.sweeper.function.function_name)
         # Said by the cluster's stack too; here it is beside the others that `cryoem wake` and its like look for.
         CfnOutput(self, "HeadNode", value=engine.head_node_instance_id)

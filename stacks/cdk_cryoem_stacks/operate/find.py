@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import boto3
@@ -35,6 +36,7 @@ class Target:
 
     account: that of the file, None when it names none. stop_after_minutes: when the hooks stop an idle head node, 0 for
     never, None when no file was read. recipe: what starts on landed datasets, empty for nothing or when no file was read.
+    has_cryosparc, has_desktop: whether the file says so, None when no file was read.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Target:
     account: str | None = None
     stop_after_minutes: int | None = None
     recipe: str = ""
+    has_cryosparc: bool | None = None
+    has_desktop: bool | None = None
 
     @property
     def stack(self) -> str:
@@ -56,13 +60,26 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class System:
-    """A system that is deployed: its table of records, its sweeper, the instance id of its head node."""
+    """A system that is deployed: its table of records, its sweeper, the instance id of its head node.
+
+    outputs: all outputs of the stack of its hooks, by their keys.
+    """
 
     target: Target
     account: str
     table: str
     sweeper: str
     head_node: str
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    def output(self, name: str) -> str:
+        """An output of the stack of its hooks. Errors: Failed when an earlier version of cdk-cryoem was deployed."""
+        if not self.outputs.get(name):
+            raise Failed(
+                f"the stack {self.target.stack} has no output {name}: an earlier version of cdk-cryoem made it."
+                f" tools/cdk deploy {self.target.stack}"
+            )
+        return self.outputs[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +190,7 @@ def described(target: Target, stack: StackTypeDef) -> System:
         table=outputs[RECORDS_TABLE],
         sweeper=outputs[SWEEPER],
         head_node=outputs[HEAD_NODE],
+        outputs=outputs,
     )
 
 
