@@ -20,7 +20,14 @@ from operate_account import ACCOUNT, REGION, Deployed, at_hand, run
 
 ROOT = Path(__file__).parents[2]
 # What stubs answer, so that moto never sees it.
-STUBBED = {"lambda:InvokeFunction", "ssm:DescribeInstanceInformation"}
+STUBBED = {
+    "lambda:InvokeFunction",
+    "ssm:DescribeInstanceInformation",
+    "ssm:StartSession",
+    "ssm:TerminateSession",
+}
+# What Session Manager's plugin asks, and not this code.
+PLUGIN = {"ssmmessages:OpenDataChannel"}
 
 
 def section() -> str:
@@ -30,8 +37,13 @@ def section() -> str:
 
 def policies() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The statements to look, and those to wake and land."""
-    look, act = (json.loads(text)["Statement"] for text in re.findall(r"```json\n(.*?)```", section(), re.S))
+    look, act = documents()[:2]
     return look, act
+
+
+def documents() -> list[list[dict[str, Any]]]:
+    """The statements of every policy: to look, to wake and land, to connect."""
+    return [json.loads(text)["Statement"] for text in re.findall(r"```json\n(.*?)```", section(), re.S)]
 
 
 def actions(statements: list[dict[str, Any]]) -> set[str]:
@@ -72,9 +84,10 @@ def permitted(system: Deployed, allowed: set[str]) -> Iterator[None]:
 
 
 def test_the_documented_policies_name_exactly_the_actions_that_the_code_asks_for() -> None:
-    look, act = policies()
-    assert actions(look) | actions(act) == asked()
-    assert not actions(look) & actions(act)
+    every = documents()
+    named = set[str]().union(*map(actions, every))
+    assert named - PLUGIN == asked()
+    assert len(named) == sum(len(actions(each)) for each in every), "each action is in one of them"
     rows = [line for line in section().splitlines() if line.startswith("| `")]
     assert {action for row in rows for action in re.findall(r"`(\w+:\w+)`", row.split("|")[1])} == asked()
 
@@ -101,6 +114,19 @@ def test_resources_are_named_where_aws_knows_them() -> None:
             f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/TABLE",
             f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:SWEEPER",
         }
+
+
+def test_a_session_is_on_the_head_node_by_the_two_documents_that_are_used_and_ends_only_ones_own() -> None:
+    (connect,) = [each for each in documents() if "ssm:StartSession" in actions(each)]
+    start, own = connect
+    assert start["Action"] == ["ssm:StartSession"]
+    assert [resource.rpartition("/")[2] for resource in start["Resource"]] == [
+        "INSTANCE", "SSM-SessionManagerRunShell", "AWS-StartPortForwardingSession",
+    ]  # fmt: skip
+    # Without it a session without a document needs none to be allowed.
+    assert start["Condition"] == {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
+    assert set(own["Action"]) == {"ssm:TerminateSession", *PLUGIN}
+    assert own["Resource"].endswith(":session/${aws:userid}-*")
 
 
 def test_with_the_first_policy_status_is_answered_and_nothing_else(

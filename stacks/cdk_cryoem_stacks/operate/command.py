@@ -1,4 +1,4 @@
-"""`cryoem wake`, `sleep`, `land`, `reopen`, `status`: their options, their order, their exit codes."""
+"""`cryoem wake`, `sleep`, `connect`, `land`, `reopen`, `status`: their options, their order, their exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHORTEST_HOURS, _LONGEST_HOURS = 0.25, 72.0
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The five commands, each with its options."""
+    """The commands, each with its options."""
 
     def command(name: str, help: str, *, changes: bool = True) -> argparse.ArgumentParser:
         parser = commands.add_parser(
@@ -51,6 +51,15 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command(
         "sleep", "withdraw the request of `cryoem wake`; the head node stops when nothing else needs it"
     ).set_defaults(run=_sleep)
+    connect = command("connect", "reach cryoSPARC's pages, a shell or the desktop on the head node by Session Manager")
+    connect.add_argument("way", nargs="?", choices=("ui", "shell", "desktop"), default="ui", help="default: ui")
+    connect.add_argument(
+        "--port", type=_port, help="of this machine; default: 61000 for ui, 8443 for desktop, or a free one"
+    )
+    connect.add_argument("--wake", action="store_true", help="start the head node if it sleeps; a terminal is asked")
+    connect.add_argument("--hours", type=_hours, default=2.0, help="how long --wake keeps it awake; default: 2")
+    connect.add_argument("--timeout", type=_minutes, default=15.0, metavar="MINUTES", help="for waking; default: 15")
+    connect.set_defaults(run=_connect)
     land = command("land", "say that a dataset is complete")
     land.set_defaults(run=_word, word="landed")
     reopen = command("reopen", "say that a dataset is not complete, however quiet it is, until `cryoem land`")
@@ -69,6 +78,13 @@ def _hours(text: str) -> float:
 
 def _minutes(text: str) -> float:
     return _number(text, 1, 120)
+
+
+def _port(text: str) -> int:
+    # Below 1024 only root may listen.
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"got {text}, allowed: 1024 to 65535")
+    return int(text)
 
 
 def _number(text: str, least: float, most: float) -> float:
@@ -110,6 +126,8 @@ def _target(parsed: argparse.Namespace) -> Target | None:
         account=config.account,
         stop_after_minutes=config.head_node.stop_after_minutes,
         recipe=config.processing.on_landed or "" if config.processing else "",
+        has_cryosparc=config.cryosparc is not None,
+        has_desktop=config.head_node.remote_desktop_from is not None,
     )
 
 
@@ -196,6 +214,63 @@ def _sleep(parsed: argparse.Namespace) -> int:
             "A login, a job, a node that is on, a running recipe and the hours of head_node.awake keep it awake too; no"
             " record has them: `who`, `squeue` and `sinfo` on the head node do, and the file"
         )
+
+    return _with_system(parsed, act)
+
+
+def _connect(parsed: argparse.Namespace) -> int:
+    from . import connect, wake
+    from .ask import Failed
+    from .find import who
+    from .records import Records
+
+    began = time.time()
+
+    def wants_it_awake(state: str) -> bool:
+        if parsed.wake or not sys.stdin.isatty():
+            return bool(parsed.wake)
+        answer = input(f"The head node is {state}. Wake it for {parsed.hours:g} hours? [Y/n] ")
+        return answer.strip().lower() in ("", "y", "yes")
+
+    def act(clients: Clients, found: System) -> None:
+        for line in connect.needs(parsed.way, found):
+            print(line, file=sys.stderr)
+        port = None
+        if parsed.way != "shell":
+            port = connect.free_port(parsed.port, connect.PORTS[parsed.way])
+        wanted = connect.request(found, parsed.way, port)
+        if parsed.dry_run:
+            print(f"would start a session: {json.dumps(wanted)}")
+            print(f"the head node is {wake.look(clients, found.head_node).state}")
+            print(f"by {connect.plugin()}")
+            return
+        plugin = connect.plugin()
+        warning = connect.plugin_warning(plugin)
+        if warning:
+            print(f"cryoem connect: {warning}", file=sys.stderr)
+
+        def request_it() -> None:
+            now = int(time.time())
+            asked = wake.Request(until=now + round(parsed.hours * 3600), by=who(clients), at=now)
+            print(f"{found.target.name}: {wake.write(Records(clients, found.table), asked)}")
+            _hint(parsed, clients, found)
+
+        connect.reach(
+            lambda: wake.look(clients, found.head_node),
+            wants_it_awake=wants_it_awake,
+            request_it=request_it,
+            hint=lambda: _hint(parsed, clients, found),
+            say=lambda text: print(f"{time.time() - began:5.0f} s  {text}", flush=True),
+            seconds=parsed.timeout * 60,
+        )
+        session = connect.begin(clients, found, wanted)
+        try:
+            print(*connect.welcome(parsed.way, port), sep="\n", flush=True)
+            code = connect.run(session, plugin, keeps_interrupts=parsed.way == "shell")
+        finally:
+            connect.end(clients, session)
+        if code:
+            raise Failed(f"{plugin} ended with {code}; the session {session.id} is closed")
 
     return _with_system(parsed, act)
 
