@@ -118,15 +118,16 @@ def test_resources_are_named_where_aws_knows_them() -> None:
 
 def test_a_session_is_on_the_head_node_by_the_two_documents_that_are_used_and_ends_only_ones_own() -> None:
     (connect,) = [each for each in documents() if "ssm:StartSession" in actions(each)]
-    start, own = connect
+    start, channel, own = connect
     assert start["Action"] == ["ssm:StartSession"]
     assert [resource.rpartition("/")[2] for resource in start["Resource"]] == [
         "INSTANCE", "SSM-SessionManagerRunShell", "AWS-StartPortForwardingSession",
     ]  # fmt: skip
     # Without it a session without a document needs none to be allowed.
     assert start["Condition"] == {"BoolIfExists": {"ssm:SessionDocumentAccessCheck": "true"}}
-    assert set(own["Action"]) == {"ssm:TerminateSession", *PLUGIN}
-    assert own["Resource"].endswith(":session/${aws:userid}-*")
+    assert (set(channel["Action"]), own["Action"]) == (PLUGIN, ["ssm:TerminateSession"])
+    assert channel["Resource"].endswith(":session/${aws:userid}-*")
+    assert own["Condition"] == {"StringLike": {"ssm:resourceTag/aws:ssmmessages:session-id": ["${aws:userid}"]}}
 
 
 def test_with_the_first_policy_status_is_answered_and_nothing_else(
