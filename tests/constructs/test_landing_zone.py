@@ -14,14 +14,28 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Match, Template
 
 from cdk_cryoem import CryoEmError, LandingZone
+from cdk_cryoem.replication import SecondCopy
 
 Statements = list[dict[str, Any]]
-DELETIONS = {"s3:DeleteObject", "s3:DeleteObjectVersion", "s3:DeleteBucket"}
+VERSIONS = {
+    "s3:DeleteObjectVersion",
+    "s3:BypassGovernanceRetention",
+    "s3:PutObjectRetention",
+    "s3:PutObjectLegalHold",
+}
 PROTECTIONS = {
     "s3:PutBucketVersioning",
     "s3:PutLifecycleConfiguration",
+    "s3:PutIntelligentTieringConfiguration",
     "s3:PutBucketPolicy",
     "s3:DeleteBucketPolicy",
+    "s3:PutBucketPublicAccessBlock",
+    "s3:PutBucketOwnershipControls",
+    "s3:PutEncryptionConfiguration",
+    "s3:PutBucketObjectLockConfiguration",
+    "s3:PutReplicationConfiguration",
+    "s3:PutBucketNotification",
+    "s3:PutBucketLogging",
 }
 
 
@@ -82,21 +96,58 @@ def test_nobody_but_the_break_glass_role_deletes_movies(made: tuple[Stack, Landi
     denied = by_sid(statements(template, stack, zone.landing_bucket), "NobodyDeletesMovies")
     assert denied["Effect"] == "Deny"
     assert denied["Principal"] == {"AWS": "*"}
-    assert set(denied["Action"]) == DELETIONS
+    assert set(denied["Action"]) == {"s3:DeleteObject", "s3:ReplicateDelete", *VERSIONS}
     role = stack.resolve(zone.break_glass_role.role_arn)
     assert denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"] in (role, [role])
     arn = stack.resolve(zone.landing_bucket.bucket_arn)
     assert denied["Resource"] == [arn, {"Fn::Join": ["", [arn, "/*"]]}]
 
 
+def test_a_deleted_result_is_a_marker_and_its_versions_stay(made: tuple[Stack, LandingZone, Template]) -> None:
+    stack, zone, template = made
+    denied = by_sid(statements(template, stack, zone.results_bucket), "NobodyDeletesVersions")
+    assert denied["Effect"] == "Deny"
+    assert set(denied["Action"]) == VERSIONS
+    role = stack.resolve(zone.break_glass_role.role_arn)
+    assert denied["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": [role]}}
+
+
+def test_neither_bucket_is_deleted_by_anybody_but_break_glass(made: tuple[Stack, LandingZone, Template]) -> None:
+    stack, zone, template = made
+    role = stack.resolve(zone.break_glass_role.role_arn)
+    for bucket in (zone.landing_bucket, zone.results_bucket):
+        denied = by_sid(statements(template, stack, bucket), "TheBucketStays")
+        assert (denied["Effect"], denied["Action"]) == ("Deny", "s3:DeleteBucket")
+        assert denied["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": [role]}}
+
+
+def test_the_key_is_ended_by_nobody_and_its_policy_changed_by_deployments(
+    made: tuple[Stack, LandingZone, Template],
+) -> None:
+    stack, zone, template = made
+    (key,) = template.find_resources("AWS::KMS::Key").values()
+    listed = key["Properties"]["KeyPolicy"]["Statement"]
+    role = stack.resolve(zone.break_glass_role.role_arn)
+    ended = by_sid(listed, "NobodyEndsTheKey")
+    assert (ended["Effect"], ended["Principal"]) == ("Deny", {"AWS": "*"})
+    assert set(ended["Action"]) == {"kms:ScheduleKeyDeletion", "kms:DisableKey"}
+    assert ended["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": [role]}}
+    changed = by_sid(listed, "OnlyDeploymentsChangeTheKeysProtection")
+    assert set(changed["Action"]) == {"kms:PutKeyPolicy", "kms:DisableKeyRotation"}
+    break_glass, deployment = changed["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+    assert break_glass == role
+    assert ":role/cdk-hnb659fds-cfn-exec-role-" in deployment["Fn::Join"][1]
+
+
 def test_only_deployments_and_break_glass_change_the_protection(made: tuple[Stack, LandingZone, Template]) -> None:
     stack, zone, template = made
-    denied = by_sid(statements(template, stack, zone.landing_bucket), "OnlyDeploymentsChangeTheProtection")
-    assert denied["Effect"] == "Deny"
-    assert set(denied["Action"]) == PROTECTIONS
-    break_glass, deployment = denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
-    assert break_glass == stack.resolve(zone.break_glass_role.role_arn)
-    assert ":role/cdk-hnb659fds-cfn-exec-role-" in deployment["Fn::Join"][1]
+    for bucket in (zone.landing_bucket, zone.results_bucket):
+        denied = by_sid(statements(template, stack, bucket), "OnlyDeploymentsChangeTheProtection")
+        assert denied["Effect"] == "Deny"
+        assert set(denied["Action"]) == PROTECTIONS
+        break_glass, deployment = denied["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+        assert break_glass == stack.resolve(zone.break_glass_role.role_arn)
+        assert ":role/cdk-hnb659fds-cfn-exec-role-" in deployment["Fn::Join"][1]
 
 
 def deployment_role(app: App, synthesizer: DefaultStackSynthesizer | None = None) -> str:
@@ -196,7 +247,7 @@ def test_replaced_movies_stay_for_90_days_and_torn_uploads_for_7(made: tuple[Sta
     )
 
 
-def test_backups_expire_and_nothing_else_does(made: tuple[Stack, LandingZone, Template]) -> None:
+def test_backups_and_listings_expire_and_nothing_else_does(made: tuple[Stack, LandingZone, Template]) -> None:
     _, zone, template = made
     expiring = {
         name: [rule for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"] if "ExpirationInDays" in rule]
@@ -206,7 +257,9 @@ def test_backups_expire_and_nothing_else_does(made: tuple[Stack, LandingZone, Te
     stack = Stack.of(zone)
     results = stack.get_logical_id(zone.results_bucket.node.default_child)  # type: ignore[arg-type]
     assert {name for name, rules in expiring.items() if rules} <= {results, _logs_of(zone)}
-    assert [(rule["Prefix"], rule["ExpirationInDays"]) for rule in expiring[results]] == [("backups/", 90)]
+    assert [(rule["Prefix"], rule["ExpirationInDays"]) for rule in expiring[results]] == [
+        ("backups/", 90), ("listings/", 7),
+    ]  # fmt: skip
 
 
 def _logs_of(zone: LandingZone) -> str:
@@ -255,22 +308,113 @@ def test_your_key_role_and_times_reach_the_buckets_that_are_made(stack: Stack) -
 
 
 @pytest.mark.parametrize(
-    ("noncurrent", "tiering", "wrong"),
+    ("given", "wrong"),
     [
-        (Duration.days(1), Duration.days(0), []),
-        (Duration.hours(48), Duration.hours(24), []),
-        (Duration.days(0), Duration.days(0), ["noncurrent_expiration"]),
-        (Duration.hours(12), Duration.days(0), ["noncurrent_expiration"]),
-        (Duration.hours(36), Duration.hours(1), ["noncurrent_expiration", "infrequent_access_after"]),
+        ({"noncurrent_expiration": Duration.days(1), "infrequent_access_after": Duration.days(0)}, []),
+        ({"noncurrent_expiration": Duration.hours(48), "infrequent_access_after": Duration.hours(24)}, []),
+        ({"noncurrent_expiration": Duration.days(0)}, ["noncurrent_expiration"]),
+        ({"noncurrent_expiration": Duration.hours(12)}, ["noncurrent_expiration"]),
+        (
+            {"noncurrent_expiration": Duration.hours(36), "infrequent_access_after": Duration.hours(1)},
+            ["noncurrent_expiration", "infrequent_access_after"],
+        ),
+        ({"object_lock": Duration.days(90)}, []),
+        ({"object_lock": Duration.days(91)}, ["object_lock"]),
+        ({"object_lock": Duration.days(91), "noncurrent_expiration": Duration.days(91)}, []),
+        ({"object_lock": Duration.days(0)}, ["object_lock"]),
+        ({"object_lock": Duration.hours(36)}, ["object_lock"]),
+        ({"archive_after": Duration.days(1)}, []),
+        ({"archive_after": Duration.days(0)}, ["archive_after", "archive_after"]),
+        ({"archive_after": Duration.days(31), "infrequent_access_after": Duration.days(30)}, []),
+        ({"archive_after": Duration.days(30), "infrequent_access_after": Duration.days(30)}, ["archive_after"]),
     ],
 )
-def test_times_are_whole_days(stack: Stack, noncurrent: Duration, tiering: Duration, wrong: list[str]) -> None:
+def test_times_are_whole_days_that_do_not_contradict_each_other(
+    stack: Stack, given: dict[str, Duration], wrong: list[str]
+) -> None:
     found: list[str] = []
     try:
-        LandingZone(stack, "Zone", noncurrent_expiration=noncurrent, infrequent_access_after=tiering)
+        LandingZone(stack, "Zone", **given)
     except CryoEmError as error:
         found = [problem.property for problem in error.problems]
     assert found == wrong
+
+
+def test_a_lock_longer_than_replaced_versions_are_kept_is_told_in_days(stack: Stack) -> None:
+    with pytest.raises(
+        CryoEmError, match=r"object_lock: got '100 days', allowed: up to noncurrent_expiration \(90 days\)"
+    ):
+        LandingZone(stack, "Zone", object_lock=Duration.days(100))
+
+
+def test_movies_can_be_locked_in_governance_mode_and_results_are_not(stack: Stack) -> None:
+    zone = LandingZone(stack, "Zone", object_lock=Duration.days(30))
+    locked = Template.from_stack(stack).find_resources("AWS::S3::Bucket", {"Properties": {"ObjectLockEnabled": True}})
+    assert [{"Ref": name} for name in locked] == [stack.resolve(zone.landing_bucket.bucket_name)]
+    (bucket,) = locked.values()
+    retention = {"Mode": "GOVERNANCE", "Days": 30}
+    assert bucket["Properties"]["ObjectLockConfiguration"]["Rule"] == {"DefaultRetention": retention}
+
+
+def test_only_finished_datasets_go_to_the_archive_and_only_when_it_is_asked_for(
+    stack: Stack, made: tuple[Stack, LandingZone, Template]
+) -> None:
+    assert "DEEP_ARCHIVE" not in str(made[2].to_json())
+    LandingZone(stack, "Zone", archive_after=Duration.days(60))
+    template = Template.from_stack(stack)
+    rules = [
+        rule
+        for bucket in template.find_resources("AWS::S3::Bucket").values()
+        for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+        if "DEEP_ARCHIVE" in str(rule)
+    ]
+    assert rules == [
+        {
+            "Id": "archive-finished",
+            "Prefix": "datasets/",
+            "Status": "Enabled",
+            "TagFilters": [{"Key": "cryoem-state", "Value": "finished"}],
+            "Transitions": [{"StorageClass": "DEEP_ARCHIVE", "TransitionInDays": 60}],
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", ["landing", "results"])
+def test_a_removable_bucket_goes_with_the_stack_if_it_is_empty_and_its_policy_still_holds(
+    stack: Stack, name: str
+) -> None:
+    zone = LandingZone(stack, "Zone", removable=[name])
+    template = Template.from_stack(stack)
+    buckets = {"landing": zone.landing_bucket, "results": zone.results_bucket, "logs": zone.access_logs_bucket}
+    for each, bucket in buckets.items():
+        (found,) = [
+            resource
+            for logical_id, resource in template.find_resources("AWS::S3::Bucket").items()
+            if {"Ref": logical_id} == stack.resolve(bucket.bucket_name)
+        ]
+        assert found["DeletionPolicy"] == ("Delete" if each == name else "Retain"), each
+        if each != "logs":
+            listed = statements(template, stack, bucket)
+            who = by_sid(listed, "TheBucketStays")["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]
+            assert ("cfn-exec-role" in str(who)) is (each == name)
+            ends = "NobodyDeletesMovies" if each == "landing" else "NobodyDeletesVersions"
+            assert "cfn-exec-role" not in str(by_sid(listed, ends))
+    for policy in template.find_resources("AWS::S3::BucketPolicy").values():
+        if "TheBucketStays" in str(policy):
+            assert policy["DeletionPolicy"] == "Retain"
+    assert "Custom::S3AutoDeleteObjects" not in str(template.to_json())
+
+
+def test_to_a_bucket_of_ones_own_nothing_is_done_that_was_asked_for_and_it_is_told(stack: Stack) -> None:
+    own = s3.Bucket.from_bucket_name(stack, "L", "own-landing")
+    with pytest.raises(CryoEmError) as caught:
+        LandingZone(
+            stack, "Zone", landing_bucket=own, object_lock=Duration.days(1), archive_after=Duration.days(1),
+            replicate_to=SecondCopy(
+                bucket_arn="arn:aws:s3:::second", key_arn=f"arn:aws:kms:eu-west-1:111122223333:key/{'a' * 36}"
+            ),
+        )  # fmt: skip
+    assert [problem.property for problem in caught.value.problems] == ["object_lock", "archive_after", "replicate_to"]
 
 
 def test_two_landing_zones_fit_in_one_stack_and_have_no_physical_names(stack: Stack) -> None:
