@@ -26,7 +26,8 @@ class HeadNodePrograms(Construct):
     """The head node's scripts and recipes as assets, one setup parameter that names them, and a login for the hooks.
 
     cluster_name, event_bus, lane_manifest: what the scripts are told. recipes: a folder of processing recipes.
-    cryosparc: what to install; default nothing. backup_bucket: where its database goes every night.
+    cryosparc: what to install; default nothing. backup_bucket: where its database goes every night (`backups/`), and lists of
+        the file system's files when they are asked for (`listings/`). Default: nowhere.
     settings: more entries of the setup parameter, of the engine.
 
     Costs: a secret (0.40 USD a month).
@@ -89,6 +90,11 @@ class HeadNodePrograms(Construct):
             ),
         )
 
+    @property
+    def with_cryosparc(self) -> bool:
+        """Whether cryoSPARC is installed, and its database backed up."""
+        return self._cryosparc is not None
+
     def grant_use(self, grantee: iam.IGrantable) -> None:
         """Let grantee be the head node: send job events, read its scripts and secrets, write backups and listings."""
         objects = [
@@ -107,9 +113,18 @@ class HeadNodePrograms(Construct):
         if self._cryosparc is not None:
             self._cryosparc.license.grant_read(grantee)
         if self.backup_bucket is not None:
-            self._grant_backups(grantee, self.backup_bucket)
+            self._grant_bucket(grantee, self.backup_bucket)
 
-    def _grant_backups(self, grantee: iam.IGrantable, bucket: s3.IBucket) -> None:
+    def _grant_bucket(self, grantee: iam.IGrantable, bucket: s3.IBucket) -> None:
+        iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["s3:PutObject", "s3:AbortMultipartUpload"],
+            resource_arns=[bucket.arn_for_objects(f"{LISTINGS_PREFIX}*")],
+        )
+        if bucket.encryption_key is not None:
+            bucket.encryption_key.grant(grantee, "kms:Decrypt", "kms:GenerateDataKey")
+        if self._cryosparc is None:
+            return
         # Not the bucket's own grants, which would let the head node list everything in it.
         iam.Grant.add_to_principal(
             grantee=grantee,
@@ -123,10 +138,3 @@ class HeadNodePrograms(Construct):
                 conditions={"StringLike": {"s3:prefix": [f"{BACKUPS_PREFIX}*"]}},
             )
         )
-        iam.Grant.add_to_principal(
-            grantee=grantee,
-            actions=["s3:PutObject", "s3:AbortMultipartUpload"],
-            resource_arns=[bucket.arn_for_objects(f"{LISTINGS_PREFIX}*")],
-        )
-        if bucket.encryption_key is not None:
-            bucket.encryption_key.grant(grantee, "kms:Decrypt", "kms:GenerateDataKey")

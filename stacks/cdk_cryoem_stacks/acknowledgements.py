@@ -6,7 +6,7 @@ from aws_cdk import Acknowledgment, Stack, Validations
 from constructs import IConstruct
 
 from cdk_cryoem import Pcs
-from cdk_cryoem.landing_zone import BACKUPS_PREFIX, DATASETS_PREFIX
+from cdk_cryoem.landing_zone import BACKUPS_PREFIX, DATASETS_PREFIX, LISTINGS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
 from .system import Stacks
@@ -42,10 +42,16 @@ def acknowledge(stacks: Stacks) -> None:
         "and replaced by deploying a new secret",
     )
     engine = stacks.cluster.engine
-    if engine.programs.backup_bucket is not None:
-        results = _export_name(stacks.storage, landing_zone.results_bucket.bucket_arn)
+    results = _export_name(stacks.storage, landing_zone.results_bucket.bucket_arn)
+    head_node = engine.head_node_role if isinstance(engine, Pcs) else engine.head_node_policy
+    _accept(
+        head_node,
+        f"AwsSolutions-IAM5[Resource::{results}/{LISTINGS_PREFIX}*]",
+        "Lists of the file system's files are called by whoever asks for them; the head node may only write to this prefix",
+    )
+    if engine.programs.with_cryosparc:
         _accept(
-            engine.head_node_role if isinstance(engine, Pcs) else engine.head_node_policy,
+            head_node,
             f"AwsSolutions-IAM5[Resource::{results}/{BACKUPS_PREFIX}*]",
             "Backups of cryoSPARC's database are called after the time they were made; the head node is held to this "
             "prefix and may not delete",
@@ -60,6 +66,32 @@ def acknowledge(stacks: Stacks) -> None:
         f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
         "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
     )
+    _acknowledge_care(stacks)
+
+
+def _acknowledge_care(stacks: Stacks) -> None:
+    care = stacks.hooks.file_system_care.care
+    stack = stacks.hooks
+    _accept(
+        care.role,
+        "AwsSolutions-IAM5[Resource::*]",
+        "What of it only describes knows no resources or not those it will find; all of it only reads",
+    )
+    _accept(
+        care.role,
+        f"AwsSolutions-IAM5[Resource::arn:aws:fsx:{_place(stack)}:task/*]",
+        "A task has no name before it is made; the statement holds it to this one file system",
+    )
+    function = stack.get_logical_id(care.function.node.default_child)  # type: ignore[arg-type]
+    _accept(
+        stack,
+        f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
+        "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
+    )
+
+
+def _place(stack: Stack) -> str:
+    return f"{stack.region}:<AWS::AccountId>" if stack.account.startswith("${") else f"{stack.region}:{stack.account}"
 
 
 def _acknowledge_pcs(engine: Pcs) -> None:

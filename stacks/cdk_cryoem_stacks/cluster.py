@@ -27,7 +27,7 @@ class _Common(TypedDict):
     head_node: HeadNode
     recipes: str | None
     cryosparc: Cryosparc | None
-    backup_bucket: s3.IBucket | None
+    backup_bucket: s3.IBucket
     stages: dict[str, str]
     tags: dict[str, str]
 
@@ -66,7 +66,7 @@ class ClusterStack(Stack):
             ),
             recipes=str(config_folder / config.processing.recipes) if config.processing else None,
             cryosparc=cryosparc,
-            backup_bucket=results_bucket if cryosparc else None,
+            backup_bucket=results_bucket,
             stages=config.stages,
             tags={"cryoem:system": config.name, **config.tags},
         )

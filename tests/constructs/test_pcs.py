@@ -254,8 +254,11 @@ def test_cryosparc_and_backups_add_their_secret_and_their_folder_and_no_deletion
     text = json.dumps(found)
     assert "secret:license-AbCdEf" in text
     writing = [s for s in found if "s3:PutObject" in as_list(s["Action"])]
-    assert len(writing) == 1
-    assert json.dumps(writing[0]["Resource"]).count("results/backups/*") == 1
+    assert len(writing) == 2, "lists of files and backups"
+    assert [
+        json.dumps(each["Resource"]).count(f"results/{prefix}/*")
+        for each, prefix in zip(writing, ("listings", "backups"), strict=True)
+    ] == [1, 1]
     assert not [action for action in actions(found) if "Delete" in action or action.endswith(":*")]
     reads = [s for s in found if s["Action"] == "s3:GetObject"]
     assert len(reads[0]["Resource"]) == 3, "scripts, trampoline and recipes"

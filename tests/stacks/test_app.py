@@ -227,8 +227,9 @@ def test_cryosparc_is_told_its_licence_and_its_backups_place(everything: Templat
     assert f'cryosparc_license_secret\\":\\"{LICENSE}' in setup(everything)
     assert 'cryosparc_version\\":\\"5.0.6' in setup(everything)
     assert 'results_bucket\\":\\"none' not in setup(everything)
-    assert 'results_bucket\\":\\"none' in setup(templates), "nothing to back up"
-    assert "backups/" not in json.dumps(templates["cluster"])
+    assert 'results_bucket\\":\\"none' not in setup(templates), "lists of files go there"
+    assert "listings/" in json.dumps(templates["cluster"])
+    assert "backups/" not in json.dumps(templates["cluster"]), "nothing to back up"
 
 
 def test_stages_of_the_file_reach_the_manifest(everything: Templates) -> None:
