@@ -2,8 +2,10 @@
 
 from .cryosparc import Cryosparc
 from .engine import JOB_EVENT_DETAIL_TYPE, JOB_EVENT_SOURCE, Engine
+from .file_system_care import FileSystemCare
 from .head_node_programs import HeadNodePrograms
 from .hook_function import HookFunction
+from .ingest_pace import BandwidthWindow
 from .instances import InstanceShape, instance_shapes
 from .landing_zone import LandingZone
 from .lane import Capacity, Lane, default_lanes
@@ -30,12 +32,14 @@ __all__ = [
     "JOB_EVENT_SOURCE",
     "PLATFORM_EVENT_SOURCE",
     "Association",
+    "BandwidthWindow",
     "Capacity",
     "ClusterInputs",
     "CryoEmError",
     "CryoEmPlatform",
     "Cryosparc",
     "Engine",
+    "FileSystemCare",
     "HeadNode",
     "HeadNodeDocuments",
     "HeadNodePrograms",

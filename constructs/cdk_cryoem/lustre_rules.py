@@ -94,6 +94,12 @@ def file_system_problems(
         )
 
 
+def generation_problems(generation: int) -> Iterator[Problem]:
+    """The first file system is 1, each one that takes its place has the next number."""
+    if known(generation) and not 1 <= generation <= 1000:
+        yield Problem(property="generation", value=generation, allowed="1 to 1000")
+
+
 def association_problems(
     *, path: str, data_repository_path: str, import_events: Sequence[str], export_events: Sequence[str]
 ) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import jsii
-from aws_cdk import RemovalPolicy, Size, Tags
+from aws_cdk import Duration, RemovalPolicy, Size, Tags
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_fsx as fsx
@@ -16,7 +16,12 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from .landing_zone import DATASETS_PREFIX
-from .lustre_rules import association_problems, association_set_problems, file_system_problems
+from .lustre_rules import (
+    association_problems,
+    association_set_problems,
+    file_system_problems,
+    generation_problems,
+)
 from .problems import require
 
 DATA_PATH = "/data"
@@ -86,6 +91,9 @@ class LustreStore(Construct):
     key: default the AWS managed key; give the landing zone's.
     client_security_group, file_system_security_group: default new ones with just the Lustre ports.
     associations: more than the two; eight at most in all.
+    generation: 1 is the first file system. The next number makes a new, empty one beside it (the old one is retained and
+        costs on), on which movies and results appear again, read from S3 when they are first used: docs/file-system.md,
+        "Restore". Clusters that use the old one have to be destroyed first.
 
     The file system is retained when the stack goes. Costs (us-east-1): 2400 GiB at 250 MiB/s/TiB 504 USD a month.
     IAM to deploy: fsx:*, iam:CreateServiceLinkedRole for s3.data-source.lustre.fsx.
@@ -110,13 +118,15 @@ class LustreStore(Construct):
         client_security_group: ec2.ISecurityGroup | None = None,
         file_system_security_group: ec2.ISecurityGroup | None = None,
         associations: Sequence[Association] = (),
+        generation: int = 1,
     ) -> None:
         super().__init__(scope, id)
         persistent = deployment_type == "PERSISTENT_2"
         if throughput_mibps_per_tib is None and persistent:
             throughput_mibps_per_tib = 250
         capacity_gib = int((capacity or Size.gibibytes(2400)).to_gibibytes())
-        all_associations = (
+        self._generation = generation
+        self.declared_associations: tuple[Association, ...] = (
             Association(
                 path=DATA_PATH, bucket=landing_bucket, prefix=DATASETS_PREFIX, import_events=("NEW", "CHANGED")
             ),
@@ -125,6 +135,7 @@ class LustreStore(Construct):
             ),
             *associations,
         )
+        all_associations = self.declared_associations
         require(
             f"LustreStore {id!r}",
             [
@@ -148,6 +159,7 @@ class LustreStore(Construct):
                 *association_set_problems(
                     [a.path for a in all_associations], [a.data_repository_path for a in all_associations]
                 ),
+                *generation_problems(generation),
             ],
         )
 
@@ -165,7 +177,7 @@ class LustreStore(Construct):
             self._open_lustre_ports()
         self.file_system: fsx.CfnFileSystem = fsx.CfnFileSystem(
             self,
-            "Resource",
+            self._numbered("Resource"),
             file_system_type="LUSTRE",
             file_system_type_version=lustre_version,
             storage_capacity=capacity_gib,
@@ -209,13 +221,37 @@ class LustreStore(Construct):
         return f"{self.file_system.attr_dns_name}@tcp:/{self.file_system.attr_lustre_mount_name}"
 
     def metric_free_storage_bytes(self) -> cloudwatch.Metric:
-        """Free space of the file system in bytes."""
+        """Free space of the file system in bytes.
+
+        FSx sends a value for each disk every minute, so that only their sum over one minute is the file system's.
+        """
+        return self._metric("FreeDataStorageCapacity", statistic="Sum")
+
+    def metric_free_storage_percent(self) -> cloudwatch.MathExpression:
+        """Free space of the file system in percent of what is paid for."""
+        return cloudwatch.MathExpression(
+            expression=f"100 * free / {self.capacity_gib * 2**30}",
+            using_metrics={"free": self.metric_free_storage_bytes()},
+            period=Duration.minutes(1),
+            label="Free space, %",
+        )
+
+    def metric_queued_seconds(self, publisher: str) -> cloudwatch.Metric:
+        """How long the oldest change waits, over all associations. publisher: AutoImport or AutoExport."""
+        return self._metric("AgeOfOldestQueuedMessage", statistic="Maximum", Publisher=publisher)
+
+    def _metric(self, name: str, *, statistic: str, **dimensions: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace="AWS/FSx",
-            metric_name="FreeDataStorageCapacity",
-            dimensions_map={"FileSystemId": self.file_system_id},
-            statistic="Sum",
+            metric_name=name,
+            dimensions_map={"FileSystemId": self.file_system_id, **dimensions},
+            statistic=statistic,
+            period=Duration.minutes(1),
         )
+
+    def _numbered(self, id: str) -> str:
+        """The id of this generation's part; the first one's has no number, as it was before there were any."""
+        return id if self._generation == 1 else f"{id}{self._generation}"
 
     def _open_lustre_ports(self) -> None:
         own, clients = self.file_system_security_group, self.client_security_group
@@ -238,11 +274,12 @@ class LustreStore(Construct):
         name = "".join(part.capitalize() for part in association.path.strip("/").replace("-", "/").split("/"))
         created = fsx.CfnDataRepositoryAssociation(
             self,
-            f"{name}Association",
+            self._numbered(f"{name}Association"),
             file_system_id=self.file_system_id,
             file_system_path=association.path,
             data_repository_path=association.data_repository_path,
-            batch_import_meta_data_on_create=bool(association.import_events),
+            # A new file system takes the place of one whose results are in S3: they are seen again at once.
+            batch_import_meta_data_on_create=bool(association.import_events) or self._generation > 1,
             s3={
                 key: value
                 for key, value in (

@@ -23,6 +23,7 @@ TOLD_EVENTS = (
     "Node Failed",
     "Backup Failed",
     "Cost Leak Found",
+    "File System Trouble",
 )
 
 

@@ -200,6 +200,21 @@ class CostLeakFound(PlatformEvent):
     usd_per_hour: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileSystemTrouble(PlatformEvent):
+    """The file system, one of its associations or the latest release is not well. reason: FSx's own words."""
+
+    detail_type = "File System Trouble"
+    identity = ("id", "state", "since")
+    kind: Literal["file-system", "association", "task"]
+    id: str
+    path: str
+    state: str
+    since: float
+    reason: str
+    advice: str
+
+
 KINDS: dict[str, type[PlatformEvent]] = {
     kind.detail_type: kind
     for kind in (
@@ -215,6 +230,7 @@ KINDS: dict[str, type[PlatformEvent]] = {
         HeadNodeStopped,
         BackupFailed,
         CostLeakFound,
+        FileSystemTrouble,
     )
 }
 """Each kind of event by its detail type."""

@@ -218,6 +218,19 @@ def _leak(detail: Detail) -> tuple[str, str]:
     )
 
 
+def _trouble(detail: Detail) -> tuple[str, str]:
+    what = {"file-system": "File system", "association": "The association on", "task": "The release of"}[detail["kind"]]
+    name = detail["id"] if detail["kind"] == "file-system" else detail["path"]
+    return f"{what} {_short(name)} is {_short(detail['state'].lower())}", _lines(
+        {
+            "Id": detail["id"],
+            "Since": _utc(detail["since"]),
+            "FSx says": detail["reason"],
+            "What to do": detail["advice"],
+        }
+    )
+
+
 _TELL: Mapping[str, Callable[[Detail], tuple[str, str] | None]] = {
     "Dataset Landed": _landed,
     "Processing Ended": _processing,
@@ -226,6 +239,7 @@ _TELL: Mapping[str, Callable[[Detail], tuple[str, str] | None]] = {
     "Node Failed": _node,
     "Backup Failed": _backup,
     "Cost Leak Found": _leak,
+    "File System Trouble": _trouble,
 }
 TOLD = tuple(_TELL)
 """Kinds of events of which people are told."""

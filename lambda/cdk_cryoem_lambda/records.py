@@ -178,6 +178,11 @@ class Records:
         key = {"pk": {"S": kind}, "sk": {"S": name}}
         return self._write(self._put({**item, **key}, condition="attribute_not_exists(pk)"), events=events)
 
+    def note(self, kind: str, name: str, *, fields: Mapping[str, Any]) -> None:
+        """Write a whole record, whatever was there: of what one function alone writes."""
+        item = {key: {"S": v} if isinstance(v, str) else {"N": str(v)} for key, v in fields.items()}
+        self._db.put_item(TableName=self._table, Item={**item, "pk": {"S": kind}, "sk": {"S": name}})
+
     def known(self, kind: str) -> list[Item]:
         """Troubles or leaks that are written down."""
         return list(self._all(kind))

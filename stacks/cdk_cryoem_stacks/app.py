@@ -51,6 +51,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         config=config,
         engine=cluster.engine,
         landing_bucket=storage.landing_zone.landing_bucket,
+        file_system=storage.file_system,
         ingest_task_arns=[ingest.task_arn for ingest in ingest.microscopes.values()],
         env=env,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from cdk_cryoem.lustre_rules import file_system_problems
+from cdk_cryoem.file_system_care import release_problems
+from cdk_cryoem.lustre_rules import file_system_problems, generation_problems
 
 from .config_sections import Section, report
 
@@ -29,6 +31,10 @@ class FileSystemConfig(Section):
     capacity_gib: int = Field(default=2400, description="1200, 2400 or a multiple of 2400")
     throughput_mibps_per_tib: int | None = Field(default=250, description="125, 250, 500 or 1000")
     deployment_type: str = Field(default="PERSISTENT_2", description="PERSISTENT_2 or SCRATCH_2")
+    release_after_days: int | None = Field(
+        default=None, description="Content of datasets that nobody used for so many days leaves it; it stays in S3"
+    )
+    generation: int = Field(default=1, description="The next number makes a new file system and keeps the old one")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -42,3 +48,15 @@ class FileSystemConfig(Section):
             )
         )
         return self
+
+    @field_validator("release_after_days")
+    @classmethod
+    def _check_release(cls, value: int | None) -> int | None:
+        report(dataclasses.replace(problem, property="") for problem in release_problems(value))
+        return value
+
+    @field_validator("generation")
+    @classmethod
+    def _check_generation(cls, value: int) -> int:
+        report(dataclasses.replace(problem, property="") for problem in generation_problems(value))
+        return value

@@ -9,13 +9,13 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from cdk_cryoem import Engine, LaneHooks, MonthlyBudget, Notifications
+from cdk_cryoem import Engine, FileSystemCare, LaneHooks, LustreStore, MonthlyBudget, Notifications
 
 from .config import Config
 
 
 class HooksStack(Stack):
-    """LaneHooks, and MonthlyBudget and Notifications when the file has their sections."""
+    """LaneHooks, FileSystemCare, and MonthlyBudget and Notifications when the file has their sections."""
 
     def __init__(
         self,
@@ -25,6 +25,7 @@ class HooksStack(Stack):
         config: Config,
         engine: Engine,
         landing_bucket: s3.IBucket,
+        file_system: LustreStore,
         ingest_task_arns: Sequence[str],
         **kwargs: object,
     ) -> None:
@@ -42,6 +43,16 @@ class HooksStack(Stack):
             waiting=config.waiting.waiting() if config.waiting else None,
             awake=config.head_node.awake.working_hours() if config.head_node.awake else None,
             system=config.name,
+        )
+        self.file_system_care: FileSystemCare = FileSystemCare(
+            self,
+            "FileSystemCare",
+            file_system=file_system,
+            engine=engine,
+            records=self.hooks.records,
+            alarm_topic=self.hooks.alarm_topic,
+            release_after_days=config.file_system.release_after_days,
+            recipe=config.processing.on_landed if config.processing else None,
         )
         self.budget: MonthlyBudget | None = None
         if config.budget is not None:

@@ -31,6 +31,7 @@ class StorageStack(Stack):
             capacity=Size.gibibytes(config.file_system.capacity_gib),
             throughput_mibps_per_tib=config.file_system.throughput_mibps_per_tib,
             deployment_type=config.file_system.deployment_type,
+            generation=config.file_system.generation,
             key=self.landing_zone.key,
         )
         # Used by some configurations and not by others: an export that goes while another stack still imports it would

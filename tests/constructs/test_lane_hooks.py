@@ -219,7 +219,9 @@ def test_jobs_and_landed_datasets_of_this_cluster_come_from_the_engines_bus(made
 def test_troubles_reach_the_alarm_topic(made: Made) -> None:
     template = made[2]
     found = pattern(template, "Trouble")
-    assert found["detail-type"] == ["Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone"]
+    assert found["detail-type"] == [
+        "Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone", "File System Trouble",
+    ]  # fmt: skip
     assert (found["source"], found["detail"]) == (["cryoem.platform"], {"cluster": ["cryoem"]})
     (rule,) = [r for name, r in template.find_resources("AWS::Events::Rule").items() if "Trouble" in name]
     (target,) = rule["Properties"]["Targets"]

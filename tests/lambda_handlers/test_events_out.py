@@ -51,6 +51,10 @@ EXAMPLES: dict[str, PlatformEvent] = {
         events_out.CostLeakFound(
             kind="instance", id="i-0c2d", since=AT, advice="terminate it in the EC2 console", usd_per_hour=16.288
         ),
+        events_out.FileSystemTrouble(
+            kind="association", id="dra-0a1b", path="/data", state="MISCONFIGURED", since=AT,
+            reason="Amazon FSx is unable to access the S3 bucket", advice="mend the bucket's policy",
+        ),
     )
 }  # fmt: skip
 WITHOUT = {"Job Finished": "usd", "Cost Leak Found": "usd_per_hour"}

@@ -109,6 +109,9 @@ def test_short_jobs_are_not_told(seconds: float, minutes: int, is_told: bool) ->
         ("Backup Failed", {}, "The backup of cryoSPARC's database failed"),
         ("Cost Leak Found", {}, "Instance i-0c2d costs money for nothing, $16.29 an hour"),
         ("Cost Leak Found", {"kind": "live-session", "usd_per_hour": None}, "Live session i-0c2d costs money for nothing"),
+        ("File System Trouble", {}, "The association on /data is misconfigured"),
+        ("File System Trouble", {"kind": "file-system", "id": "fs-0a1b", "state": "GONE"}, "File system fs-0a1b is gone"),
+        ("File System Trouble", {"kind": "task", "state": "FAILED"}, "The release of /data is failed"),
     ],
 )  # fmt: skip
 def test_words_of_each_kind(kind: str, changes: dict[str, Any], words: str) -> None:
@@ -119,6 +122,7 @@ def test_reasons_and_advice_are_in_the_text() -> None:
     for kind, field in (
         ("Dataset Landed", "reason"), ("Processing Ended", "reason"), ("Node Failed", "reason"),
         ("Backup Failed", "reason"), ("Cost Leak Found", "advice"),
+        ("File System Trouble", "reason"), ("File System Trouble", "advice"),
     ):  # fmt: skip
         found = told(kind, **{field: "because\nof this"})
         assert found is not None

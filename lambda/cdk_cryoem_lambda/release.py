@@ -1,0 +1,103 @@
+"""Decisions about released data: which datasets' content may leave the file system. Their movies stay in S3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .file_system import RUNNING, Described
+
+DAY = 24 * 3600.0
+_PUT_OFF_DAYS = 2
+_MOST_PATHS = 100  # CreateDataRepositoryTask takes no more (FSx API reference)
+_FORBIDDEN = set("\x00\x85\u2028\u2029\r\n")  # in its paths
+LOOKED = "looked"
+"""Name of the record of the last look; the other records of the kind are named after their task."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which datasets are released now; with none, why not."""
+
+    datasets: tuple[str, ...] = ()
+    put_off: str = ""
+
+    def paths(self) -> list[str]:
+        """As the task takes them: relative to where the file system is mounted."""
+        return [f"data/{name}" for name in self.datasets]
+
+
+def not_now(tasks: Iterable[Described], *, nodes_on: bool, looked_at: float, now: float) -> str:
+    """Why no release may begin at this moment, whatever the datasets; empty when one may.
+
+    looked_at: when the last release began or found nothing to do. Jobs read movies, so a release waits until no node is
+    on; but not for more than two days, since a busy file system is the one that needs the space. Lustre itself refuses
+    to release a file that is open, and one that is read later comes back from S3: this margin saves time, not data.
+    """
+    running = next((task for task in tasks if task["Lifecycle"] in RUNNING), None)
+    if running is not None:
+        return f"{running['Type']} {running['TaskId']} runs, and there is one task at a time"
+    waited = now - looked_at
+    if waited < DAY:
+        return "there is one release a day"
+    if nodes_on and waited < (1 + _PUT_OFF_DAYS) * DAY:
+        return "nodes are on, which may read movies"
+    return ""
+
+
+def plan(
+    datasets: Iterable[Mapping[str, Any]],
+    *,
+    jobs: Iterable[Mapping[str, Any]],
+    released: Mapping[str, float],
+    recipe: str,
+    after_days: int,
+    now: float,
+) -> Plan:
+    """Datasets that nobody used for `after_days`, those that were left alone longest first.
+
+    A dataset counts as used when an object came, when it landed, when its recipe ended, and when a job of the project
+    with its name ended. FSx then takes only those of its files that nobody touched for so many days. released: when
+    a dataset was released last; after that nothing can be old enough again for another `after_days`.
+    """
+    ended: dict[str, float] = {}
+    for job in jobs:
+        project = str(job.get("project", ""))
+        ended[project] = max(ended.get(project, 0.0), float(str(job["sk"]).partition("#")[0]))
+    due = []
+    for item in datasets:
+        name = str(item["sk"])
+        if item.get("state") != "landed" or (recipe and "processing_at" not in item) or _FORBIDDEN & set(name):
+            continue
+        times = (item.get(field, 0) for field in ("last_at", "landed_at", "processing_at"))
+        used = max(ended.get(name, 0.0), *map(float, times))
+        if now - max(used, released.get(name, 0.0)) >= after_days * DAY:
+            due.append((used, name))
+    if not due:
+        return Plan(put_off=f"no dataset was left alone for {after_days} days")
+    return Plan(datasets=tuple(name for _, name in sorted(due)[:_MOST_PATHS]))
+
+
+def released_at(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """When each dataset was released last, by a task that did not fail."""
+    latest: dict[str, float] = {}
+    for record in records:
+        if record["sk"] == LOOKED or record.get("state") in ("FAILED", "CANCELED"):
+            continue
+        for name in json.loads(record["datasets"]):
+            latest[name] = max(latest.get(name, 0.0), float(record["began_at"]))
+    return latest
+
+
+def ended(
+    records: Iterable[Mapping[str, Any]], tasks: Sequence[Described]
+) -> list[tuple[Mapping[str, Any], Described]]:
+    """Records of releases that were under way and have ended, each with its task."""
+    by_id = {str(task["TaskId"]): task for task in tasks if task["Lifecycle"] not in RUNNING}
+    return [
+        (record, by_id[record["sk"]])
+        for record in records
+        if record["sk"] in by_id and record.get("state") != by_id[record["sk"]]["Lifecycle"]
+    ]
