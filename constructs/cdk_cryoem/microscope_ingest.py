@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import Fn, RemovalPolicy
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_datasync as datasync
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -15,13 +15,14 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from .ingest_pace import BandwidthWindow, IngestPace
+from .ingest_patterns import Software, excluded, filter_value
+from .ingest_rules import TaskMode, ingest_problems
+from .ingest_schedule import IngestSchedule, by_datasync
 from .landing_zone import DATASETS_PREFIX
-from .problems import Problem, known, require
+from .problems import require
 
 REPORTS_PREFIX = "datasync-reports/"
-_AGENT_ARN = re.compile(r"arn:aws[a-z-]*:datasync:[a-z0-9-]+:\d{12}:agent/agent-[0-9a-f]{17}")
-_ACTIVATION_KEY = re.compile(r"[A-Z0-9]{5}(-[A-Z0-9]{5}){4}")
-_SUBDIRECTORY = re.compile(r"/[^\x00-\x1f]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,15 +52,26 @@ class MicroscopeIngest(Construct):
 
     share: NfsShare or SmbShare; every folder directly below its path is a dataset.
     landing_bucket: where movies go, to `datasets/<dataset>/...`.
-    agent_arn: an agent activated before; or activation_key: a fresh one (valid 30 minutes after the agent shows it).
-    schedule_expression: cron(...) or rate(...) of one hour or more. Default rate(1 hour).
-    bandwidth_limit_mibps: most that it takes of the line. Default no limit.
-    include_patterns, exclude_patterns: DataSync's own patterns, for example /*.tmp. Default: all.
+    agent_arn: an agent activated before, agent_arns: several of them (8 at most; all must be online for a run); or
+        activation_key: a fresh one (valid 30 minutes after the agent shows it).
+    task_mode: basic, or enhanced, which wants Enhanced mode agents and is for many millions of files. Another mode
+        replaces the task.
+    schedule_expression: cron(...) or rate(...), 5 minutes apart or more. Default rate(1 hour). time_zone: of a cron
+        expression; default UTC. What DataSync cannot keep itself, EventBridge Scheduler starts (`schedule`).
+    bandwidth_limit_mibps: most that it takes of the line. Default no limit. bandwidth_windows: hours with another limit
+        (`pace`).
+    software: epu, tomo5 or serialem, whose pictures for people are then left where they are. Default: they are copied.
+    include_patterns: folders, with a * at the end only. Default: all. exclude_patterns: besides names under which
+        programs write what is not complete, which are never copied. None may hit a movie, its metadata or a gain
+        reference. sentinel: a name that no pattern may hit either.
     key: the landing bucket's key, so that DataSync may write.
 
-    A file that disappears from the share stays in the bucket (PreserveDeletedFiles), what was copied is read back and
-    compared by checksum (ONLY_FILES_TRANSFERRED), and each run leaves a report under `datasync-reports/`.
-    Costs: 0.0125 USD per GB copied (Basic mode). IAM to deploy: datasync:*, iam:CreateRole, logs:*.
+    No property changes this: a file that disappears from the share stays in the bucket (PreserveDeletedFiles PRESERVE),
+    what was copied is read back and compared by checksum (VerifyMode ONLY_FILES_TRANSFERRED), and each run leaves a report
+    of every file it copied, with the object's version, under `datasync-reports/`.
+    Costs: 0.0125 USD per GB copied in basic mode, 0.015 USD and 0.55 USD a run in enhanced mode (DataSync pricing,
+    us-east-1, 2026; docs/ingest.md), and S3's requests. IAM to deploy: datasync:*, iam:CreateRole, logs:*; with schedule or
+    pace scheduler:*, sqs:*, lambda:*; in enhanced mode iam:CreateServiceLinkedRole.
     """
 
     def __init__(
@@ -70,11 +82,17 @@ class MicroscopeIngest(Construct):
         share: NfsShare | SmbShare,
         landing_bucket: s3.IBucket,
         agent_arn: str | None = None,
+        agent_arns: Sequence[str] = (),
         activation_key: str | None = None,
+        task_mode: TaskMode = "basic",
         schedule_expression: str = "rate(1 hour)",
+        time_zone: str | None = None,
         bandwidth_limit_mibps: int | None = None,
+        bandwidth_windows: Sequence[BandwidthWindow] = (),
+        software: Software | None = None,
         include_patterns: Sequence[str] = (),
         exclude_patterns: Sequence[str] = (),
+        sentinel: str | None = None,
         key: kms.IKey | None = None,
     ) -> None:
         super().__init__(scope, id)
@@ -84,18 +102,27 @@ class MicroscopeIngest(Construct):
                 host=share.host,
                 path=share.path,
                 agent_arn=agent_arn,
+                agent_arns=agent_arns,
                 activation_key=activation_key,
+                task_mode=task_mode,
                 schedule_expression=schedule_expression,
+                time_zone=time_zone,
                 bandwidth_limit_mibps=bandwidth_limit_mibps,
+                bandwidth_windows=bandwidth_windows,
+                software=software,
+                include_patterns=include_patterns,
+                exclude_patterns=exclude_patterns,
+                sentinel=sentinel,
             ),
         )
         self.agent: datasync.CfnAgent | None = None
-        if agent_arn is None:
+        agents = list(agent_arns) if agent_arn is None else [agent_arn]
+        if not agents:
             self.agent = datasync.CfnAgent(self, "Agent", activation_key=activation_key)
-            agent_arn = self.agent.attr_agent_arn
+            agents = [self.agent.attr_agent_arn]
 
         self.source_location: datasync.CfnLocationNFS | datasync.CfnLocationSMB = (
-            self._nfs(share, agent_arn) if isinstance(share, NfsShare) else self._smb(share, agent_arn)
+            self._nfs(share, agents) if isinstance(share, NfsShare) else self._smb(share, agents)
         )
         self.bucket_access_role: iam.Role = iam.Role(
             self,
@@ -116,21 +143,28 @@ class MicroscopeIngest(Construct):
             self, "Log", retention=logs.RetentionDays.ONE_YEAR, removal_policy=RemovalPolicy.RETAIN
         )
         self.log_group.grant_write(iam.ServicePrincipal("datasync.amazonaws.com"))
+        scheduled_here = by_datasync(schedule_expression, time_zone)
         self.task: datasync.CfnTask = datasync.CfnTask(
             self,
             "Resource",
             source_location_arn=self.source_location.attr_location_arn,
             destination_location_arn=self.destination_location.attr_location_arn,
             cloud_watch_log_group_arn=self.log_group.log_group_arn,
-            schedule=datasync.CfnTask.TaskScheduleProperty(schedule_expression=schedule_expression),
+            # Basic is what a task is when nothing is said; to say it would replace tasks that are there.
+            task_mode="ENHANCED" if task_mode == "enhanced" else None,
+            schedule=datasync.CfnTask.TaskScheduleProperty(schedule_expression=schedule_expression)
+            if scheduled_here
+            else None,
             includes=self._filter(include_patterns),
-            excludes=self._filter(exclude_patterns),
+            excludes=self._filter(excluded(software, exclude_patterns)),
             options=datasync.CfnTask.OptionsProperty(
                 verify_mode="ONLY_FILES_TRANSFERRED",
                 preserve_deleted_files="PRESERVE",
                 overwrite_mode="ALWAYS",
                 transfer_mode="CHANGED",
                 log_level="TRANSFER",
+                # Two microscopes may share an agent, and a start may come while a run is under way: both wait their turn.
+                task_queueing="ENABLED",
                 bytes_per_second=bandwidth_limit_mibps * 1024 * 1024 if bandwidth_limit_mibps is not None else None,
                 # A share of a microscope PC has no POSIX owners worth keeping.
                 uid="NONE",
@@ -147,8 +181,27 @@ class MicroscopeIngest(Construct):
                 ),
                 output_type="STANDARD",
                 report_level="SUCCESSES_AND_ERRORS",
+                object_version_ids="INCLUDE",
+                # Else each run would list every file that is there already.
+                overrides=datasync.CfnTask.OverridesProperty(
+                    skipped=datasync.CfnTask.SkippedProperty(report_level="ERRORS_ONLY")
+                ),
             ),
         )
+        self.schedule: IngestSchedule | None = None
+        if not scheduled_here:
+            self.schedule = IngestSchedule(
+                self,
+                "Schedule",
+                task_arn=self.task_arn,
+                schedule_expression=schedule_expression,
+                time_zone=time_zone,
+            )
+        self.pace: IngestPace | None = None
+        if bandwidth_windows:
+            self.pace = IngestPace(
+                self, "Pace", task_arn=self.task_arn, windows=bandwidth_windows, otherwise_mibps=bandwidth_limit_mibps
+            )
 
     @property
     def task_arn(self) -> str:
@@ -163,16 +216,30 @@ class MicroscopeIngest(Construct):
             resource_arns=[self.task_arn, f"{self.task_arn}/execution/*"],
         )
 
-    def _nfs(self, share: NfsShare, agent_arn: str) -> datasync.CfnLocationNFS:
+    def metric_files_transferred(self) -> cloudwatch.Metric:
+        """Files that were copied, as DataSync counts them."""
+        return self._metric("FilesTransferred")
+
+    def metric_bytes_transferred(self) -> cloudwatch.Metric:
+        """Bytes that went over the network before compression."""
+        return self._metric("BytesTransferred")
+
+    def _metric(self, name: str) -> cloudwatch.Metric:
+        task_id = Fn.select(1, Fn.split("/", self.task_arn))
+        return cloudwatch.Metric(
+            namespace="AWS/DataSync", metric_name=name, dimensions_map={"TaskId": task_id}, statistic="Sum"
+        )
+
+    def _nfs(self, share: NfsShare, agents: Sequence[str]) -> datasync.CfnLocationNFS:
         return datasync.CfnLocationNFS(
             self,
             "Source",
             server_hostname=share.host,
             subdirectory=share.path,
-            on_prem_config={"agentArns": [agent_arn]},
+            on_prem_config={"agentArns": list(agents)},
         )
 
-    def _smb(self, share: SmbShare, agent_arn: str) -> datasync.CfnLocationSMB:
+    def _smb(self, share: SmbShare, agents: Sequence[str]) -> datasync.CfnLocationSMB:
         read_secret = iam.Role(
             self,
             "PasswordRole",
@@ -187,7 +254,7 @@ class MicroscopeIngest(Construct):
             subdirectory=share.path,
             user=share.user,
             domain=share.domain,
-            agent_arns=[agent_arn],
+            agent_arns=list(agents),
             custom_secret_config={
                 "secretArn": share.password.secret_arn,
                 "secretAccessRoleArn": read_secret.role_arn,
@@ -214,53 +281,4 @@ class MicroscopeIngest(Construct):
     def _filter(patterns: Sequence[str]) -> list[datasync.CfnTask.FilterRuleProperty] | None:
         if not patterns:
             return None
-        return [datasync.CfnTask.FilterRuleProperty(filter_type="SIMPLE_PATTERN", value="|".join(patterns))]
-
-
-def ingest_problems(
-    *,
-    host: str,
-    path: str,
-    agent_arn: str | None,
-    activation_key: str | None,
-    schedule_expression: str,
-    bandwidth_limit_mibps: int | None,
-) -> Iterator[Problem]:
-    """Everything wrong with what a microscope's ingest is to be made of."""
-    if known(host) and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.:-]*", host):
-        yield Problem(property="host", value=host, allowed="a host name or address, without slashes")
-    if known(path) and not _SUBDIRECTORY.fullmatch(path):
-        yield Problem(property="path", value=path, allowed="an absolute path with forward slashes, such as /krios")
-    if (agent_arn is None) == (activation_key is None):
-        yield Problem(
-            property="agent_arn",
-            value=agent_arn,
-            allowed="either agent_arn or activation_key",
-            fix="Give exactly one of the two",
-        )
-    if known(agent_arn) and not _AGENT_ARN.fullmatch(str(agent_arn)):
-        yield Problem(
-            property="agent_arn", value=agent_arn, allowed="arn:aws:datasync:REGION:ACCOUNT:agent/agent-<17 hex digits>"
-        )
-    if known(activation_key) and not _ACTIVATION_KEY.fullmatch(str(activation_key)):
-        yield Problem(
-            property="activation_key",
-            value=activation_key,
-            allowed="five groups of five characters, as the agent shows it",
-        )
-    if known(schedule_expression):
-        yield from _schedule_problems(schedule_expression)
-    if known(bandwidth_limit_mibps) and int(bandwidth_limit_mibps or 0) < 1:
-        yield Problem(property="bandwidth_limit_mibps", value=bandwidth_limit_mibps, allowed="1 or more, or nothing")
-
-
-def _schedule_problems(expression: str) -> Iterator[Problem]:
-    rate = re.fullmatch(r"rate\((\d+) (minutes?|hours?|days?)\)", expression)
-    too_often = rate is not None and (rate[2].startswith("minute") or int(rate[1]) < 1)
-    if too_often or not (rate or re.fullmatch(r"cron\(.+\)", expression)):
-        yield Problem(
-            property="schedule_expression",
-            value=expression,
-            allowed="cron(...) or rate(N hours), one hour or more",
-            fix="DataSync runs scheduled tasks at most once an hour",
-        )
+        return [datasync.CfnTask.FilterRuleProperty(filter_type="SIMPLE_PATTERN", value=filter_value(patterns))]

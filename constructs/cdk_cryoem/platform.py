@@ -10,6 +10,9 @@ from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
 from .engine import Engine
+from .ingest_pace import BandwidthWindow
+from .ingest_patterns import Software
+from .ingest_rules import TaskMode
 from .landing_zone import LandingZone
 from .lane import Lane, default_lanes
 from .lane_hooks import LaneHooks
@@ -21,12 +24,22 @@ from .problems import Problem, require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Microscope:
-    """One microscope: its share, its DataSync agent (agent_arn or activation_key), and when to look (schedule)."""
+    """One microscope: its share, its DataSync agent (agent_arn, agent_arns or activation_key), when to look (schedule), how
+    much of the line that takes, and which files are copied. All as MicroscopeIngest has them.
+    """
 
     share: NfsShare | SmbShare
     agent_arn: str | None = None
+    agent_arns: tuple[str, ...] = ()
     activation_key: str | None = None
+    task_mode: TaskMode = "basic"
     schedule_expression: str = "rate(1 hour)"
+    time_zone: str | None = None
+    bandwidth_limit_mibps: int | None = None
+    bandwidth_windows: tuple[BandwidthWindow, ...] = ()
+    software: Software | None = None
+    include_patterns: tuple[str, ...] = ()
+    exclude_patterns: tuple[str, ...] = ()
 
 
 class CryoEmPlatform(Construct):
@@ -70,8 +83,16 @@ class CryoEmPlatform(Construct):
                 share=microscope.share,
                 landing_bucket=self.landing_zone.landing_bucket,
                 agent_arn=microscope.agent_arn,
+                agent_arns=microscope.agent_arns,
                 activation_key=microscope.activation_key,
+                task_mode=microscope.task_mode,
                 schedule_expression=microscope.schedule_expression,
+                time_zone=microscope.time_zone,
+                bandwidth_limit_mibps=microscope.bandwidth_limit_mibps,
+                bandwidth_windows=microscope.bandwidth_windows,
+                software=microscope.software,
+                include_patterns=microscope.include_patterns,
+                exclude_patterns=microscope.exclude_patterns,
                 key=self.landing_zone.key,
             )
             for name, microscope in (microscopes or {}).items()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aws_cdk import Aws, Stack
@@ -12,8 +14,18 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk.assertions import Match, Template
 
-from cdk_cryoem import CryoEmError, MicroscopeIngest, NfsShare, Problem, SmbShare
-from cdk_cryoem.microscope_ingest import ingest_problems
+from cdk_cryoem import (
+    BandwidthWindow,
+    CryoEmError,
+    MicroscopeIngest,
+    NfsShare,
+    Problem,
+    SmbShare,
+    WorkingHours,
+)
+from cdk_cryoem.ingest_patterns import NEVER_COPIED
+from cdk_cryoem.ingest_rules import ingest_problems
+from cdk_cryoem_lambda.ingest_pace import Pace
 
 AGENT = "arn:aws:datasync:us-east-1:111122223333:agent/agent-0123456789abcdef0"
 ACTIVATION_KEY = "ABCDE-12345-FGHIJ-67890-KLMNO"
@@ -70,7 +82,7 @@ def smb(new_stack: Callable[[str], Stack]) -> Made:
         schedule_expression="cron(0 3 * * ? *)",
         bandwidth_limit_mibps=100,
         include_patterns=["/a*", "/b*"],
-        exclude_patterns=["*.tmp"],
+        exclude_patterns=["*.tmp", "*.bak"],
         key=kms.Key.from_key_arn(stack, "Key", "arn:aws:kms:eu-west-1:111122223333:key/own"),
     )
     return stack, ingest, Template.from_stack(stack)
@@ -89,7 +101,7 @@ def test_the_task_never_deletes_and_verifies_what_it_copied(nfs: Made) -> None:
             },
             "Schedule": {"ScheduleExpression": "rate(1 hour)"},
             "Includes": Match.absent(),
-            "Excludes": Match.absent(),
+            "Excludes": [{"FilterType": "SIMPLE_PATTERN", "Value": "|".join(NEVER_COPIED)}],
         },
     )
 
@@ -101,6 +113,8 @@ def test_every_run_leaves_a_report_of_successes_and_errors(nfs: Made) -> None:
             "TaskReportConfig": {
                 "OutputType": "STANDARD",
                 "ReportLevel": "SUCCESSES_AND_ERRORS",
+                "ObjectVersionIds": "INCLUDE",
+                "Overrides": {"Skipped": {"ReportLevel": "ERRORS_ONLY"}},
                 "Destination": {"S3": {"Subdirectory": "datasync-reports"}},
             }
         },
@@ -145,7 +159,7 @@ def test_everything_set_reaches_the_task(smb: Made) -> None:
             "Options": {"BytesPerSecond": 100 * 1024 * 1024},
             "Schedule": {"ScheduleExpression": "cron(0 3 * * ? *)"},
             "Includes": [{"FilterType": "SIMPLE_PATTERN", "Value": "/a*|/b*"}],
-            "Excludes": [{"FilterType": "SIMPLE_PATTERN", "Value": "*.tmp"}],
+            "Excludes": [{"FilterType": "SIMPLE_PATTERN", "Value": "|".join([*NEVER_COPIED, "*.bak"])}],
         },
     )
 
@@ -241,7 +255,7 @@ def test_paths(path: str, right: bool) -> None:
 @pytest.mark.parametrize(("agent", "key"), [(None, None), (AGENT, ACTIVATION_KEY)], ids=["none", "both"])
 def test_exactly_one_agent(agent: str | None, key: str | None) -> None:
     (problem,) = problems(agent_arn=agent, activation_key=key)
-    assert problem.allowed == "either agent_arn or activation_key"
+    assert problem.allowed == "either agent_arn or activation_key, or agent_arns for several"
 
 
 @pytest.mark.parametrize(
@@ -261,19 +275,172 @@ def test_activation_keys(key: str, right: bool) -> None:
     assert [problem.property for problem in found] == ([] if right else ["activation_key"])
 
 
-@pytest.mark.parametrize("schedule", ["rate(1 hour)", "rate(12 hours)", "rate(1 day)", "cron(0 * * * ? *)"])
-def test_schedules(schedule: str) -> None:
-    assert not problems(schedule=schedule)
-
-
-@pytest.mark.parametrize("schedule", ["rate(0 hours)", "rate(30 minutes)", "rate(90 minutes)", "hourly", "cron()", ""])
-def test_schedules_that_datasync_refuses(schedule: str) -> None:
-    assert [problem.property for problem in problems(schedule=schedule)] == ["schedule_expression"]
-
-
 @pytest.mark.parametrize(("limit", "right"), [(None, True), (1, True), (0, False), (-1, False)])
 def test_bandwidth_limits(limit: int | None, right: bool) -> None:
     assert [problem.property for problem in problems(limit=limit)] == ([] if right else ["bandwidth_limit_mibps"])
+
+
+def test_no_property_switches_verification_retention_or_reports_off() -> None:
+    said = set(inspect.signature(MicroscopeIngest.__init__).parameters)
+    assert not [
+        name for name in said if any(word in name for word in ("verif", "preserve", "delet", "report", "overwrite"))
+    ]
+
+
+def test_a_basic_task_says_no_mode_so_that_those_that_are_there_stay(nfs: Made) -> None:
+    nfs[2].has_resource_properties("AWS::DataSync::Task", {"TaskMode": Match.absent()})
+    nfs[2].resource_count_is("AWS::Scheduler::Schedule", 0)
+    nfs[2].resource_count_is("AWS::Lambda::Function", 0)
+
+
+@pytest.fixture(scope="module")
+def often(new_stack: Callable[[str], Stack]) -> Made:
+    """Twice in one stack, with everything that a task alone cannot do."""
+    stack = new_stack("Often")
+    bucket = s3.Bucket.from_bucket_name(stack, "Landing", "movies")
+    for name in ("Krios", "Talos"):
+        ingest = MicroscopeIngest(
+            stack,
+            name,
+            share=NFS,
+            landing_bucket=bucket,
+            agent_arns=[AGENT, AGENT.replace("def0", "def1")],
+            task_mode="enhanced",
+            schedule_expression="rate(15 minutes)",
+            time_zone="Europe/Vienna",
+            bandwidth_limit_mibps=200,
+            bandwidth_windows=[BandwidthWindow(hours=WorkingHours(time_zone="Europe/Vienna"), limit_mibps=20)],
+            software="epu",
+        )
+    return stack, ingest, Template.from_stack(stack)
+
+
+def test_all_agents_of_a_microscope_are_told_to_its_location(often: Made) -> None:
+    agents = [AGENT, AGENT.replace("def0", "def1")]
+    often[2].has_resource_properties("AWS::DataSync::LocationNFS", {"OnPremConfig": {"AgentArns": agents}})
+    often[2].has_resource_properties("AWS::DataSync::Task", {"TaskMode": "ENHANCED"})
+
+
+def test_more_often_than_hourly_the_scheduler_starts_the_task_and_may_nothing_else(often: Made) -> None:
+    stack, ingest, template = often
+    task = stack.resolve(ingest.task_arn)
+    assert ingest.schedule is not None
+    template.all_resources_properties("AWS::DataSync::Task", {"Schedule": Match.absent()})
+    template.has_resource_properties(
+        "AWS::Scheduler::Schedule",
+        {
+            "ScheduleExpression": "rate(15 minutes)",
+            "ScheduleExpressionTimezone": "Europe/Vienna",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {
+                "Arn": {"Fn::Join": ["", Match.array_with([":scheduler:::aws-sdk:datasync:startTaskExecution"])]},
+                "Input": {"Fn::Join": ["", ['{"TaskArn":"', task, '"}']]},
+                "DeadLetterConfig": {"Arn": stack.resolve(ingest.schedule.dead_letter_queue.queue_arn)},
+                "RetryPolicy": {"MaximumEventAgeInSeconds": 300, "MaximumRetryAttempts": 2},
+                "RoleArn": stack.resolve(ingest.schedule.role.role_arn),
+            },
+        },
+    )
+    assert granted(template, "TalosScheduleRole") == {
+        "datasync:StartTaskExecution": [task],
+        "sqs:SendMessage": [stack.resolve(ingest.schedule.dead_letter_queue.queue_arn)],
+    }
+
+
+def test_an_overlapping_start_raises_no_alarm(often: Made) -> None:
+    often[2].resource_count_is("AWS::CloudWatch::Alarm", 0)
+    often[2].all_resources_properties(
+        "AWS::DataSync::Task", {"Options": Match.object_like({"TaskQueueing": "ENABLED"})}
+    )
+
+
+def test_windows_of_bandwidth_reach_the_function_which_may_update_this_task_alone(often: Made) -> None:
+    stack, ingest, template = often
+    task = stack.resolve(ingest.task_arn)
+    assert ingest.pace is not None
+    (environment,) = [
+        function["Properties"]["Environment"]["Variables"]
+        for function in template.find_resources("AWS::Lambda::Function").values()
+        if function["Properties"]["Environment"]["Variables"]["TASK"] == task
+    ]
+    pace = Pace.from_environment({**environment, "TASK": "task"})
+    assert (pace.otherwise, [window.limit for window in pace.windows]) == (200 * 1024**2, [20 * 1024**2])
+    executions = {"Fn::Join": ["", [task, "/execution/*"]]}
+    rights = granted(template, "TalosPaceRole")
+    assert {action: resources for action, resources in rights.items() if action.startswith("datasync:")} == {
+        "datasync:DescribeTask": [task],
+        "datasync:ListTaskExecutions": [task],
+        "datasync:UpdateTask": [task],
+        "datasync:DescribeTaskExecution": [executions],
+        "datasync:UpdateTaskExecution": [executions],
+    }
+    assert set(rights) - {f"datasync:{action}" for action in rights} <= {
+        *(action for action in rights if action.startswith("datasync:")),
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "sqs:SendMessage",
+    }
+    template.has_resource_properties("AWS::Scheduler::Schedule", {"ScheduleExpression": "rate(10 minutes)"})
+
+
+def test_previews_of_the_software_stay_on_the_share(often: Made) -> None:
+    (excludes, _) = [task["Properties"]["Excludes"] for task in often[2].find_resources("AWS::DataSync::Task").values()]
+    assert excludes[0]["Value"].split("|") == [*NEVER_COPIED, "*/FoilHole_*.jpg", "*/GridSquare_*.jpg"]
+
+
+def test_metrics_are_of_this_task(often: Made) -> None:
+    stack, ingest, _ = often
+    for metric, name in (
+        (ingest.metric_files_transferred(), "FilesTransferred"),
+        (ingest.metric_bytes_transferred(), "BytesTransferred"),
+    ):
+        assert (metric.namespace, metric.metric_name, metric.statistic) == ("AWS/DataSync", name, "Sum")
+        task = {"Fn::Select": [1, {"Fn::Split": ["/", stack.resolve(ingest.task_arn)]}]}
+        assert stack.resolve(metric.dimensions) == {"TaskId": task}
+    assert ingest.pace is not None
+    assert ingest.pace.metric_errors().metric_name == "Errors"
+
+
+@pytest.mark.parametrize(("count", "right"), [(1, True), (8, True), (9, False)])
+def test_how_many_agents(count: int, right: bool) -> None:
+    agents = [f"{AGENT[:-1]}{number}" for number in range(count)]
+    found = list(
+        ingest_problems(
+            host="h", path="/p", agent_arn=None, agent_arns=agents, activation_key=None,
+            schedule_expression="rate(1 hour)", bandwidth_limit_mibps=None,
+        )
+    )  # fmt: skip
+    assert [problem.allowed for problem in found] == ([] if right else ["1 to 8"])
+
+
+@pytest.mark.parametrize(("agents", "said"), [([AGENT, AGENT], "each agent once"), (["agent-1"], "arn:aws:datasync:")])
+def test_wrong_agents_among_several(agents: list[str], said: str) -> None:
+    (problem,) = ingest_problems(
+        host="h", path="/p", agent_arn=None, agent_arns=agents, activation_key=None, schedule_expression="rate(1 hour)",
+        bandwidth_limit_mibps=None,
+    )  # fmt: skip
+    assert (problem.property, problem.allowed.startswith(said)) == ("agent_arns", True)
+
+
+def test_an_unknown_task_mode() -> None:
+    (problem,) = ingest_problems(
+        host="h", path="/p", agent_arn=AGENT, activation_key=None, schedule_expression="rate(1 hour)",
+        bandwidth_limit_mibps=None, task_mode="fast",
+    )  # fmt: skip
+    assert str(problem) == "task_mode: got 'fast', allowed: basic, enhanced"
+
+
+def granted(template: Template, role: str) -> dict[str, list[Any]]:
+    """Resources of each action that a role's own policies allow."""
+    found: dict[str, list[Any]] = {}
+    for policy in template.find_resources("AWS::IAM::Policy").values():
+        if not any(role in each["Ref"] for each in policy["Properties"]["Roles"]):
+            continue
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            actions, resources = statement["Action"], statement["Resource"]
+            for action in [actions] if isinstance(actions, str) else actions:
+                found.setdefault(action, []).extend(resources if isinstance(resources, list) else [resources])
+    return found
 
 
 def test_values_known_only_at_deployment_are_let_through() -> None:
