@@ -20,6 +20,7 @@ from .parallel_cluster_config import ClusterInputs, HeadNode, cluster_configurat
 from .parallel_cluster_provider import ParallelClusterProvider
 from .pcs import Pcs
 from .platform import CryoEmPlatform, Microscope
+from .private_network import PrivateNetwork
 from .problems import CryoEmError, Problem
 from .ssm_documents import HeadNodeDocuments
 from .stages import Stage, stage_lanes
@@ -59,6 +60,7 @@ __all__ = [
     "ParallelCluster",
     "ParallelClusterProvider",
     "Pcs",
+    "PrivateNetwork",
     "Problem",
     "SmbShare",
     "Stage",

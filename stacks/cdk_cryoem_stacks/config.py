@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from cdk_cryoem import Lane, Problem, default_lanes
+from cdk_cryoem.ingest_patterns import sentinel_problems
 from cdk_cryoem.lane import lane_set_problems
 from cdk_cryoem.lane_manifest import manifest_text, size_problems
 from cdk_cryoem.parallel_cluster import backstop_problems, retention_problems, tag_problems
@@ -16,7 +17,7 @@ from cdk_cryoem.pcs_rules import pcs_problems
 from cdk_cryoem.stages import lane_warnings, stage_lanes, stage_problems
 
 from .config_microscope import MicroscopeConfig
-from .config_network import NetworkConfig
+from .config_network import NetworkConfig, way_out_problems, way_out_warnings
 from .config_sections import (
     POLICY_ARN,
     BudgetConfig,
@@ -101,7 +102,9 @@ class Config(Section):
         problems = [
             *self._name_problems(),
             *self._hold_problems(),
+            *self._sentinel_problems(),
             *stage_problems(self.stages, self.all_lanes()),
+            *way_out_problems(self.network, engine=self.engine, has_cryosparc=self.cryosparc is not None),
             *size_problems(
                 manifest_text(
                     hyper_threading=self.engine == "parallelcluster",
@@ -124,6 +127,12 @@ class Config(Section):
                     for problem in lane_set_problems([made.name, made.name]):
                         yield dataclasses.replace(problem, property=f"lanes[{index}].{prop}")
                 seen.add(made.name)
+
+    def _sentinel_problems(self) -> Iterator[Problem]:
+        for index, microscope in enumerate(self.microscopes):
+            for problem in sentinel_problems(self.landing.sentinel, microscope.exclude_patterns):
+                section = "landing" if problem.property == "sentinel" else f"microscopes[{index}]"
+                yield problem.under(section)
 
     def _pcs_problems(self) -> Iterator[Problem]:
         if self.pcs is None:
@@ -165,7 +174,7 @@ class Config(Section):
         """What is allowed and probably not meant."""
         lanes = self.all_lanes()
         tokens = self.cryosparc.license_tokens if self.cryosparc else None
-        return lane_warnings(lanes, stage_lanes(lanes, self.stages), tokens)
+        return [*lane_warnings(lanes, stage_lanes(lanes, self.stages), tokens), *way_out_warnings(self.network)]
 
     def all_lanes(self) -> list[Lane]:
         """Every lane, spot twins included."""

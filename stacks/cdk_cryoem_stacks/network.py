@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from aws_cdk import Annotations, CfnWaitConditionHandle, RemovalPolicy, Stack
+from aws_cdk import Annotations, CfnWaitConditionHandle, Stack
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_logs as logs
 from constructs import Construct
+
+from cdk_cryoem import PrivateNetwork
 
 from .config_network import NetworkConfig
 
 
 class NetworkStack(Stack):
-    """VPC with NAT, S3 gateway endpoint and flow logs. Costs: the NAT gateway, 33 USD a month plus 0.045 USD per GB."""
+    """A PrivateNetwork, or your VPC, of which nothing is changed."""
 
     def __init__(self, scope: Construct, id: str, *, config: NetworkConfig, **kwargs: object) -> None:
         super().__init__(scope, id, **kwargs)  # type: ignore[arg-type]
         self.vpc: ec2.IVpc
         self.subnet: ec2.ISubnet
+        self.network: PrivateNetwork | None = None
         if config.vpc_id and config.subnet_id and config.availability_zone:
             self.vpc = ec2.Vpc.from_vpc_attributes(
                 self,
@@ -34,30 +36,24 @@ class NetworkStack(Stack):
             # CloudFormation refuses a stack without resources; this one makes nothing and costs nothing.
             CfnWaitConditionHandle(self, "Nothing")
             return
-        zones: Any = {"availability_zones": [config.availability_zone]} if config.availability_zone else {"max_azs": 2}
-        vpc = ec2.Vpc(
+        # Default adds nothing to logical ids: a VPC or a subnet with another one would be another VPC or subnet.
+        self.network = PrivateNetwork(
             self,
-            "Vpc",
-            ip_addresses=ec2.IpAddresses.cidr(config.cidr),
-            **zones,
-            nat_gateways=1,
-            subnet_configuration=[
-                ec2.SubnetConfiguration(
-                    name="Public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=26, map_public_ip_on_launch=False
-                ),
-                ec2.SubnetConfiguration(name="Private", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
-            ],
-            # The L2 would empty the default group by a custom resource; nothing here uses that group.
-            restrict_default_security_group=False,
-            gateway_endpoints={"S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3)},
+            "Default",
+            cidr=config.cidr,
+            availability_zone=config.availability_zone,
+            nat=config.nat,
+            endpoints=config.endpoints,
         )
-        self.flow_log_group: logs.LogGroup = logs.LogGroup(
-            self, "FlowLogs", retention=logs.RetentionDays.SIX_MONTHS, removal_policy=RemovalPolicy.RETAIN
-        )
-        vpc.add_flow_log("FlowLog", destination=ec2.FlowLogDestination.to_cloud_watch_logs(self.flow_log_group))
-        self.vpc = vpc
-        self.subnet = vpc.private_subnets[0]
+        self.vpc = self.network.vpc
+        self.subnet = self.network.subnet
         # Used on PCS alone: an export that goes while the cluster still imports it would make a change of engine fail.
         made = self.subnet.node.default_child
         assert isinstance(made, ec2.CfnSubnet)
         self.export_value(made.attr_availability_zone)
+
+    def subnets_for_a_load_balancer(self, *, public: bool) -> Sequence[ec2.ISubnet]:
+        """Subnets of the network that is made here, in its zones; none of a network that is yours."""
+        if self.network is None:
+            return ()
+        return self.network.public_subnets if public else self.network.private_subnets

@@ -29,6 +29,7 @@ from cdk_cryoem import (
     notifications,
     parallel_cluster,
     pcs_rules,
+    private_network,
     stages,
     waiting,
 )
@@ -125,6 +126,20 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
                   "16 GiB or more"),
     "half a network": ("name: em\nnetwork:\n  vpc_id: vpc-12345678\n", 2, "network.subnet_id", None, "together"),
     "no address range": ("name: em\nnetwork: {cidr: 300.0.0.0/16}\n", 2, "network.cidr", "300.0.0.0/16", "up to 255"),
+    "no endpoint": ("name: em\nnetwork: {endpoints: [standard, s3]}\n", 2, "network.endpoints", "s3", "always there"),
+    "endpoints elsewhere": (
+        "name: em\nnetwork:\n  vpc_id: vpc-12345678\n  subnet_id: subnet-12345678\n  availability_zone: us-east-1b\n"
+        "  endpoints: [ssm]\n", 6, "network.endpoints", ["ssm"], "make them there"),
+    "way out elsewhere": (
+        "name: em\nnetwork:\n  vpc_id: vpc-12345678\n  subnet_id: subnet-12345678\n  availability_zone: us-east-1b\n"
+        "  nat: false\n", 6, "network.nat", False, "whether there is a way out"),
+    "no way out for ParallelCluster": ("name: em\nnetwork: {nat: false, endpoints: [all]}\n", 2, "network.nat", False,
+                                       "Python packages from PyPI"),
+    "no way out for cryoSPARC": (
+        f"{ON_PCS}cryosparc: {{license_secret_arn: '{LICENSE}'}}\nnetwork: {{nat: false, endpoints: [all]}}\n", 5,
+        "network.nat", False, "get.cryosparc.com"),
+    "no way out and no endpoints": (f"{ON_PCS}network: {{nat: false, endpoints: [standard, ec2]}}\n", 4,
+                                    "network.endpoints", ["standard", "ec2"], "Add pcs"),
     "account without quotes": ("name: em\naccount: 111122223333\n", 2, "account", 111122223333, "text"),
     "no name": ("region: us-east-1\n", 1, "name", "nothing", "it has no default"),
     "empty file": ("", 1, "cryoem.yaml", "an empty file", "at least a name"),
@@ -139,6 +154,9 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
     "type named twice": (lane(instance_types="[g5.4xlarge, g5.4xlarge]"), 4, "lanes[0].instance_types", "g5.4xlarge",
                          "every type once"),
     "lane called default": (lane(name="default"), 3, "lanes[0].name", "default", "another name"),
+    "release after no day": ("name: em\nfile_system: {release_after_days: 0}\n", 2, "file_system.release_after_days", 0,
+                             "1 to 3650"),
+    "generation": ("name: em\nfile_system: {generation: 0}\n", 2, "file_system.generation", 0, "1 to 1000"),
     "deployment type": ("name: em\nfile_system:\n  deployment_type: PERSISTENT_1\n  throughput_mibps_per_tib: null\n", 3,
                         "file_system.deployment_type", "PERSISTENT_1", "PERSISTENT_2 or SCRATCH_2"),
     "no throughput": ("name: em\nfile_system: {throughput_mibps_per_tib: null}\n", 2,
@@ -307,7 +325,7 @@ def rules(module: ModuleType) -> Iterator[tuple[range, str]]:
 
 def test_every_rule_has_a_wrong_value_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (config, config_file, config_microscope, config_network, config_sections, config_storage, cryosparc, lane_module, lane_manifest, lustre_rules, microscope_ingest,
-               monthly_budget, notifications, parallel_cluster, pcs_rules, stages, waiting)  # fmt: skip
+               monthly_budget, notifications, parallel_cluster, pcs_rules, private_network, stages, waiting)  # fmt: skip
     broken: set[tuple[str, int]] = set()
 
     def noting(**values: Any) -> Problem:
