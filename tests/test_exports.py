@@ -10,7 +10,7 @@ import cdk_cryoem
 
 PUBLIC = [
     "Association", "BandwidthWindow", "Capacity", "ClusterInputs", "CryoEmError", "CryoEmPlatform", "Cryosparc", "DATASET_LANDED", "Engine",
-    "HeadNode", "HeadNodeDocuments", "HeadNodePrograms", "HookFunction", "ILustreStore", "InstanceShape",
+    "FileSystemCare", "HeadNode", "HeadNodeDocuments", "HeadNodePrograms", "HookFunction", "ILustreStore", "InstanceShape",
     "JOB_EVENT_DETAIL_TYPE", "JOB_EVENT_SOURCE", "LandingZone", "Lane", "LaneHooks", "LaneManifest", "LustreStore",
     "Microscope", "MicroscopeIngest", "MonthlyBudget", "NfsShare", "Notifications", "PLATFORM_EVENT_SOURCE", "ParallelCluster",
     "ParallelClusterProvider", "Pcs", "PrivateNetwork", "Problem", "SmbShare", "Stage", "Waiting", "WorkingHours", "cluster_configuration", "default_lanes",

@@ -16,6 +16,7 @@ from aws_cdk.assertions import Template
 from cdk_cryoem import (
     CryoEmPlatform,
     Cryosparc,
+    FileSystemCare,
     LandingZone,
     LustreStore,
     Microscope,
@@ -34,6 +35,8 @@ ACTIVATION_KEY = "ABCDE-12345-FGHIJ-67890-KLMNO"
 # Every action that is allowed on "*", and why.
 ALLOWED_ON_EVERYTHING = {
     "ec2:DescribeInstances": "knows no resources (service authorization reference, Amazon EC2)",
+    "fsx:DescribeDataRepositoryAssociations": "a filter on the file system, not a resource, chooses them",
+    "fsx:DescribeDataRepositoryTasks": "a filter on the file system, not a resource, chooses them",
     "fsx:DescribeFileSystems": "looks for those that nobody uses any longer, whose names nobody knows",
     "pcs:RegisterComputeNodeGroupInstance": "knows no resources (AWS PCS user guide, IAM instance profiles)",
     "ssm:GetCommandInvocation": "knows no resources (service authorization reference, AWS Systems Manager)",
@@ -74,6 +77,10 @@ def everything(stack: Stack) -> None:
     Notifications(
         stack, "Notifications", event_bus=cluster.event_bus, records=platform.hooks.records,
         alarm_topic=platform.hooks.alarm_topic, emails=["a@example.org"],
+    )  # fmt: skip
+    FileSystemCare(
+        stack, "Care", file_system=store, engine=cluster, records=platform.hooks.records,
+        alarm_topic=platform.hooks.alarm_topic, release_after_days=1,
     )  # fmt: skip
     MonthlyBudget(stack, "Budget", limit_usd=1, emails=["a@example.org"])
 
@@ -159,7 +166,7 @@ def test_every_queue_refuses_plain_http(template: dict[str, Any]) -> None:
         in [s.get("Condition") for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
     }
     assert guarded == set(resources(template, "AWS::SQS::Queue"))
-    assert len(guarded) == 10
+    assert len(guarded) == 11
 
 
 def test_nothing_has_a_physical_name_but_the_two_that_must(template: dict[str, Any]) -> None:

@@ -240,3 +240,64 @@ def test_metric_and_mount_source_are_those_of_the_file_system(made: Made) -> Non
     )
     assert stack.resolve(store.mount_source) == {"Fn::Join": ["", [host, "@tcp:/", name]]}
     assert store.connections.security_groups == [store.file_system_security_group]
+
+
+def test_free_space_is_that_of_one_minute_and_the_queues_are_told_apart(made: Made) -> None:
+    stack, store, _ = made
+    free = store.metric_free_storage_bytes()
+    assert (free.statistic, free.period.to_seconds()) == ("Sum", 60)
+    queued = store.metric_queued_seconds("AutoExport")
+    assert (queued.metric_name, queued.statistic, queued.period.to_seconds()) == (
+        "AgeOfOldestQueuedMessage", "Maximum", 60,
+    )  # fmt: skip
+    assert stack.resolve(queued.dimensions) == {
+        "FileSystemId": stack.resolve(store.file_system_id),
+        "Publisher": "AutoExport",
+    }
+    percent = store.metric_free_storage_percent()
+    assert percent.expression == f"100 * free / {2400 * 2**30}"
+
+
+def test_the_next_generation_is_another_file_system_that_shows_what_s3_has(new_stack: Callable[[str], Stack]) -> None:
+    templates = []
+    for generation in (1, 2):
+        stack = new_stack("Same")
+        LustreStore(stack, "Store", **parts(stack), generation=generation)
+        templates.append(Template.from_stack(stack).to_json()["Resources"])
+    first, second = templates
+    made_anew = ("AWS::FSx::FileSystem", "AWS::FSx::DataRepositoryAssociation")
+
+    def names(template: dict[str, Any], ours: bool) -> set[str]:
+        return {name for name, each in template.items() if (each["Type"] in made_anew) is ours}
+
+    assert not names(first, True) & names(second, True), "CloudFormation makes another one, and keeps the old one"
+    assert names(first, False) == names(second, False)
+    for name in names(second, True):
+        each = second[name]
+        assert each["DeletionPolicy"] == "Retain"
+        if each["Type"] == "AWS::FSx::DataRepositoryAssociation":
+            assert each["Properties"]["BatchImportMetaDataOnCreate"] is True
+    results = [each["Properties"] for each in first.values() if each["Properties"].get("FileSystemPath") == "/projects"]
+    assert [each["BatchImportMetaDataOnCreate"] for each in results] == [False], (
+        "as it was before there were generations"
+    )
+
+
+def test_a_generation_that_is_none_is_refused(stack: Stack) -> None:
+    with pytest.raises(CryoEmError, match="generation: got 0, allowed: 1 to 1000"):
+        LustreStore(stack, "Store", **parts(stack), generation=0)
+
+
+def test_growing_changes_the_capacity_and_nothing_else(new_stack: Callable[[str], Stack]) -> None:
+    templates = []
+    for capacity in (2400, 4800):
+        stack = new_stack("Same")
+        LustreStore(stack, "Store", **parts(stack), capacity=Size.gibibytes(capacity))
+        templates.append(Template.from_stack(stack).to_json()["Resources"])
+    small, large = templates
+    assert set(small) == set(large)
+    (changed,) = [name for name in small if small[name] != large[name]]
+    assert small[changed]["Type"] == "AWS::FSx::FileSystem"
+    assert large[changed]["Properties"].pop("StorageCapacity") == 4800
+    assert small[changed]["Properties"].pop("StorageCapacity") == 2400
+    assert small[changed] == large[changed]

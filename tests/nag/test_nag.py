@@ -76,6 +76,10 @@ def acknowledged(report: Report) -> list[str]:
     )
 
 
+RELEASE = "hooks/FileSystemCare/Care/Role/DefaultPolicy: AwsSolutions-IAM5[Resource::arn:aws:fsx:<here>:task/*]"
+"""With file_system.release_after_days."""
+
+
 @pytest.fixture(scope="module")
 def default(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return report_of(load(ROOT / "cryoem.yaml"), tmp_path_factory.mktemp("default"))
@@ -118,7 +122,7 @@ def test_everything_that_a_configuration_may_say_has_no_finding_and_backups_are_
     report = report_of(systems.everything(), tmp_path, folder=ROOT / "twin")
     assert (report["conclusion"], report["violations"]) == ("success", [])
     more = set(acknowledged(report)) - set(ACKNOWLEDGED.read_text().splitlines())
-    assert more == {f"cluster/Cluster/HeadNodePolicy: {BACKUPS}"}
+    assert more == {f"cluster/Cluster/HeadNodePolicy: {BACKUPS}", RELEASE}
 
 
 @pytest.mark.parametrize("account", ["111122223333", None])
@@ -129,7 +133,7 @@ def test_everything_on_pcs_has_no_finding_and_this_much_more_is_acknowledged(
     report = report_of(system, tmp_path, folder=ROOT / "twin")
     assert (report["conclusion"], report["violations"]) == ("success", [])
     more = set(acknowledged(report)) - set(ACKNOWLEDGED.read_text().splitlines())
-    assert sorted(more) == sorted([*PCS, f"cluster/Cluster/HeadNodeRole/DefaultPolicy: {BACKUPS}"])
+    assert sorted(more) == sorted([*PCS, f"cluster/Cluster/HeadNodeRole/DefaultPolicy: {BACKUPS}", RELEASE])
     for found in report["suppressedViolations"]:
         assert len(found["reason"]) > 40, found["acknowledgedId"]
 

@@ -23,7 +23,7 @@ _EVERYTHING: dict[str, Any] = {
         }
     ],
     "landing": {"quiet_minutes": 60, "sentinel": "done.txt", "noncurrent_days": 30},
-    "file_system": {"capacity_gib": 4800, "throughput_mibps_per_tib": 500},
+    "file_system": {"capacity_gib": 4800, "throughput_mibps_per_tib": 500, "release_after_days": 30},
     "head_node": {
         "instance_type": "m7i.2xlarge",
         "operating_system": "ubuntu2404",
