@@ -135,14 +135,24 @@ def pattern_problems(
                 value=f"{length} characters",
                 allowed=f"{LONGEST_FILTER} characters together, a | between two",
             )
-    hit = next(
-        (pattern for pattern in (*NEVER_COPIED, *exclude_patterns) if sentinel and matches(f"/d/{sentinel}", pattern)),
-        "",
-    )
-    if known(sentinel) and hit:
+    yield from sentinel_problems(sentinel, exclude_patterns)
+
+
+def sentinel_problems(sentinel: str | None, exclude_patterns: Sequence[str]) -> Iterator[Problem]:
+    """Whether the file that says a dataset is complete would be left behind."""
+    if not sentinel or not known(sentinel):
+        return
+    if any(matches(f"/d/{sentinel}", pattern) for pattern in NEVER_COPIED):
         yield Problem(
-            property="exclude_patterns", value=hit, allowed=f"a pattern that does not hit the sentinel {sentinel}"
+            property="sentinel", value=sentinel, allowed="a name that is copied; names like this one never are"
         )
+    for pattern in exclude_patterns:
+        if known(pattern) and matches(f"/d/{sentinel}", pattern):
+            yield Problem(
+                property="exclude_patterns",
+                value=pattern,
+                allowed=f"a pattern that does not hit the sentinel {sentinel}",
+            )
 
 
 def _protected(software: str | None, pattern: str) -> Iterator[Problem]:

@@ -28,9 +28,17 @@ class IngestStack(Stack):
                 share=self._share(microscope),
                 landing_bucket=landing_zone.landing_bucket,
                 agent_arn=microscope.agent_arn,
+                agent_arns=microscope.agent_arns,
                 activation_key=microscope.activation_key,
+                task_mode=microscope.task_mode,
                 schedule_expression=microscope.schedule,
+                time_zone=microscope.time_zone,
                 bandwidth_limit_mibps=microscope.bandwidth_limit_mibps,
+                bandwidth_windows=microscope.windows(),
+                software=microscope.software,
+                include_patterns=microscope.include_patterns,
+                exclude_patterns=microscope.exclude_patterns,
+                sentinel=config.landing.sentinel,
                 key=landing_zone.key,
             )
             for microscope in config.microscopes

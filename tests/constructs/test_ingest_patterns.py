@@ -123,7 +123,7 @@ def test_the_sentinel_is_copied() -> None:
     (problem,) = problems(exclude_patterns=["*/DO*"], sentinel="DONE")
     assert str(problem) == "exclude_patterns: got '*/DO*', allowed: a pattern that does not hit the sentinel DONE"
     (problem,) = problems(sentinel="done.tmp")
-    assert problem.value == "*.tmp"
+    assert (problem.property, problem.value) == ("sentinel", "done.tmp")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ def named(config: Config) -> dict[str, str]:
     for number, microscope in enumerate(config.microscopes):
         if microscope.agent_arn is not None:
             found[f"microscopes[{number}].agent_arn"] = microscope.agent_arn
+        for place, arn in enumerate(microscope.agent_arns):
+            found[f"microscopes[{number}].agent_arns[{place}]"] = arn
         if microscope.smb is not None:
             found[f"microscopes[{number}].smb.password_secret_arn"] = microscope.smb.password_secret_arn
     if config.cryosparc is not None:

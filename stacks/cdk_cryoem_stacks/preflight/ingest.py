@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .arns import is_elsewhere
 from .ask import Clients, checked, find
@@ -15,22 +15,28 @@ NAME = "DataSync agent"
 def look(clients: Clients, site: Site) -> Iterator[Check]:
     """The agent of every microscope."""
     for number, microscope in enumerate(site.config.microscopes):
-        arn = microscope.agent_arn
-        if arn is None:
-            subject = f"microscopes[{number}].activation_key"
+        place = f"microscopes[{number}]"
+        if microscope.activation_key is not None:
             reason = "the deployment makes the agent; its key is good for 30 minutes after the agent shows it"
-            yield warning(NAME, subject, reason, "Activate it by hand and name its agent_arn, or deploy at once")
-        elif not is_elsewhere(arn, region=site.region, account=site.account):  # that was said offline
+            fix = "Activate it with `cryoem agent HOST --create` and name its agent_arn, or deploy at once"
+            yield warning(NAME, f"{place}.activation_key", reason, fix)
+        agents = {f"{place}.agent_arn": microscope.agent_arn} if microscope.agent_arn is not None else {}
+        agents |= {f"{place}.agent_arns[{index}]": arn for index, arn in enumerate(microscope.agent_arns)}
+        for subject, arn in agents.items():
+            if not is_elsewhere(arn, region=site.region, account=site.account):  # that was said offline
+                yield from checked(NAME, subject, _asked(clients, subject, arn))
 
-            def agent(arn: str = arn, subject: str = f"microscopes[{number}].agent_arn") -> Iterator[Check]:
-                answer = find(
-                    "datasync:DescribeAgent",
-                    lambda: clients.datasync.describe_agent(AgentArn=arn),
-                    missing=("InvalidRequestException",),
-                )
-                yield decide(subject, arn, answer.get("Status") if answer else None)
 
-            yield from checked(NAME, f"microscopes[{number}].agent_arn", agent)
+def _asked(clients: Clients, subject: str, arn: str) -> Callable[[], Iterator[Check]]:
+    def agent() -> Iterator[Check]:
+        answer = find(
+            "datasync:DescribeAgent",
+            lambda: clients.datasync.describe_agent(AgentArn=arn),
+            missing=("InvalidRequestException",),
+        )
+        yield decide(subject, arn, answer.get("Status") if answer else None)
+
+    return agent
 
 
 def decide(subject: str, arn: str, status: str | None) -> Check:
