@@ -53,6 +53,19 @@ def _note_transfer(w: World, execution: str) -> None:
     found = w.datasync.describe_task_execution(TaskExecutionArn=execution)
     w.records.note_transfer(
         execution.partition("/execution/")[0],
-        began=found["StartTime"].timestamp(),
+        # A run that waited for its turn has looked at the share only since then.
+        began=found.get("LaunchTime", found["StartTime"]).timestamp(),
         files=found.get("FilesTransferred", 0),
+        failed=failures(found),
+        well=found["Status"] == "SUCCESS" and not failures(found),
+        execution=execution.rpartition("/")[2],
     )
+
+
+def failures(execution: Mapping[str, Any]) -> int:
+    """Files and folders that an execution could not list, copy or verify.
+
+    They are counted in Enhanced mode alone; in Basic mode an execution with a failure ends as ERROR.
+    """
+    counts = [*execution.get("FilesFailed", {}).values(), *execution.get("FoldersFailed", {}).values()]
+    return sum(map(int, counts))

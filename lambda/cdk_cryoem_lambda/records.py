@@ -95,22 +95,40 @@ class Records:
             events=events,
         )
 
-    def note_transfer(self, task: str, *, began: float, files: int) -> None:
-        """Write down how the latest transfer of a microscope went; an older one changes nothing."""
+    def note_transfer(
+        self, task: str, *, began: float, files: int, well: bool, failed: int = 0, execution: str = ""
+    ) -> None:
+        """Write down how the latest transfer of a microscope went; an older one changes nothing.
+
+        files: how many it copied; failed: how many it could not. well: whether it saw everything and nothing failed.
+        execution: its id, by which its report is known.
+        """
         self._write(
             self._put(
-                {"pk": {"S": "transfer"}, "sk": {"S": task}, "began": {"N": str(began)}, "files": {"N": str(files)}},
+                {
+                    "pk": {"S": "transfer"},
+                    "sk": {"S": task},
+                    "began": {"N": str(began)},
+                    "files": {"N": str(files)},
+                    "failed": {"N": str(failed)},
+                    "well": {"N": str(int(well))},
+                    **({"execution": {"S": execution}} if execution else {}),
+                },
                 condition="attribute_not_exists(pk) OR began <= :began",
                 values={":began": {"N": str(began)}},
             )
         )
 
     def empty_transfers(self, tasks: tuple[str, ...]) -> list[float | None]:
-        """For each microscope: when its latest transfer began, if that found nothing new."""
+        """For each microscope: when its latest transfer began, if that ended well and found nothing new."""
         latest = {item["sk"]: item for item in self._all("transfer")} if tasks else {}
+
+        def nothing_new(item: Item) -> bool:
+            # A record of an earlier version does not say how it ended.
+            return int(item["files"]) == 0 and bool(item.get("well", 0))
+
         return [
-            float(latest[task]["began"]) if task in latest and int(latest[task]["files"]) == 0 else None
-            for task in tasks
+            float(latest[task]["began"]) if task in latest and nothing_new(latest[task]) else None for task in tasks
         ]
 
     def note_job(
@@ -186,6 +204,27 @@ class Records:
     def known(self, kind: str) -> list[Item]:
         """Troubles or leaks that are written down."""
         return list(self._all(kind))
+
+    def note_since(
+        self,
+        kind: str,
+        name: str,
+        *,
+        fields: Mapping[str, str | int | float],
+        before: float | None,
+        events: Sequence[PlatformEvent] = (),
+    ) -> bool:
+        """Write a whole record with a time `looked_at`; False when another look was written down since `before`.
+
+        before: its `looked_at` as it was read, None when there was no record.
+        """
+        item = {key: {"S": v} if isinstance(v, str) else {"N": repr(v)} for key, v in fields.items()}
+        put = self._put(
+            {**item, "pk": {"S": kind}, "sk": {"S": name}},
+            condition="attribute_not_exists(looked_at)" if before is None else "looked_at = :before",
+            values=None if before is None else {":before": {"N": repr(before)}},
+        )
+        return self._write(put, events=events)
 
     def forget(self, kind: str, name: str) -> None:
         """Remove one that is over."""

@@ -18,13 +18,17 @@ def hook(*events: object) -> list[str]:
     return failed(dataset_hook.handler(batch(*events), None))
 
 
-def transfer(aws: Aws, *, began_ago: float, files: int, name: str = "exec-1") -> dict[str, Any]:
+def transfer(
+    aws: Aws, *, began_ago: float, files: int, name: str = "exec-1", state: str = "SUCCESS", **more: object
+) -> dict[str, Any]:
     arn = f"{TASK}/execution/{name}"
     aws.datasync.executions[arn] = {
+        "Status": state,
         "StartTime": datetime.fromtimestamp(aws.clock.now - began_ago, UTC),
         "FilesTransferred": files,
+        **more,
     }
-    return {"source": "aws.datasync", "resources": [TASK, arn], "detail": {"State": "SUCCESS"}}
+    return {"source": "aws.datasync", "resources": [TASK, arn], "detail": {"State": state}}
 
 
 def sizes(aws: Aws, name: str) -> tuple[float, float, str]:
@@ -248,6 +252,41 @@ def test_a_transfer_that_found_nothing_new_lands_what_was_arriving(aws: Aws, mon
     assert hook(transfer(aws, began_ago=200, files=3, name="exec-2")) == []
     assert aws.record("dataset", "d")["state"] == "arriving"
     assert hook(transfer(aws, began_ago=100, files=0, name="exec-3")) == []
+    assert aws.record("dataset", "d")["reason"] == "nothing left to transfer"
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"state": "ERROR"},
+        {"state": "TRANSFERRING"},
+        {"FilesFailed": {"Prepare": 1, "Transfer": 0, "Verify": 0, "Delete": 0}},
+        {"FilesFailed": {"Prepare": 0, "Transfer": 0, "Verify": 1, "Delete": 0}},
+        {"FoldersFailed": {"List": 1, "Prepare": 0}},
+    ],
+    ids=["error", "not over", "prepare", "verify", "folder"],
+)
+def test_no_dataset_lands_by_a_transfer_in_which_something_failed(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("INGEST_TASKS", f'["{TASK}"]')
+    aws.s3.put("datasets/d/a.mrc", at=aws.clock.now - 300)
+    hook(object_created("datasets/d/a.mrc"))
+    assert hook(transfer(aws, began_ago=200, files=0, **ended)) == []
+    assert aws.record("dataset", "d")["state"] == "arriving"
+    well = {"FilesFailed": {"Prepare": 0, "Transfer": 0, "Verify": 0, "Delete": 0}}
+    hook(transfer(aws, began_ago=100, files=0, name="exec-2", **well))
+    assert aws.record("dataset", "d")["reason"] == "nothing left to transfer"
+
+
+def test_a_run_that_waited_for_its_turn_has_looked_since_it_was_launched(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_TASKS", f'["{TASK}"]')
+    aws.s3.put("datasets/d/a.mrc", at=aws.clock.now - 300)
+    hook(object_created("datasets/d/a.mrc"))
+    launched = datetime.fromtimestamp(aws.clock.now - 100, UTC)
+    hook(transfer(aws, began_ago=4000, files=0, LaunchTime=launched))
     assert aws.record("dataset", "d")["reason"] == "nothing left to transfer"
 
 

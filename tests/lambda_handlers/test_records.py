@@ -197,10 +197,12 @@ def test_what_dynamodb_does_not_take_is_no_condition_that_fails(
 
 
 def test_the_latest_transfer_counts(aws: Aws, records: Records) -> None:
-    records.note_transfer("a", began=10.0, files=0)
-    records.note_transfer("a", began=9.0, files=4)
-    records.note_transfer("b", began=11.0, files=2)
+    records.note_transfer("a", began=10.0, files=0, well=True)
+    records.note_transfer("a", began=9.0, files=4, well=True)
+    records.note_transfer("b", began=11.0, files=2, well=True)
     assert records.empty_transfers(("a", "b", "c")) == [10.0, None, None]
+    records.note_transfer("a", began=12.0, files=0, well=False)
+    assert records.empty_transfers(("a",)) == [None], "one that failed says nothing"
     assert records.empty_transfers(()) == []
 
 

@@ -279,7 +279,11 @@ class Site:
     def transferred(self, task: str, *, began: float, files: int) -> None:
         """A DataSync execution has ended."""
         arn = f"{task}/execution/exec-{self.new_id('')}"
-        self.executions[arn] = {"StartTime": datetime.fromtimestamp(began, UTC), "FilesTransferred": files}
+        self.executions[arn] = {
+            "Status": "SUCCESS",
+            "StartTime": datetime.fromtimestamp(began, UTC),
+            "FilesTransferred": files,
+        }
         self.trace("transfer: %s files", files)
         self.bus.accept(
             "aws.datasync", "DataSync Task Execution State Change", {"State": "SUCCESS"}, resources=[arn, task]
