@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 
 from cdk_cryoem import Capacity, HeadNode, Lane, cluster_configuration, default_lanes
 from cdk_cryoem_twin.cluster import PARALLEL_CLUSTER, Cluster
-from cdk_cryoem_twin.emulator.lustre_sync import Association, export_once, import_once
+from cdk_cryoem_twin.emulator.lustre_sync import (
+    Association,
+    export_all,
+    export_once,
+    import_once,
+    miss_what_changed,
+    release,
+)
 from cdk_cryoem_twin.observer import NodeSpan, lane_of, spans
 from cdk_cryoem_twin.pcluster.spec import slurm_spec
 from cdk_cryoem_twin.places import Places
@@ -191,6 +199,7 @@ class _Bucket:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
 
     def get_paginator(self, name: str) -> _Bucket:
         assert name == "list_objects_v2"
@@ -207,10 +216,10 @@ class _Bucket:
             def iter_chunks(self, size: int) -> list[bytes]:
                 return [content]
 
-        return {"Body": Body()}
+        return {"Body": Body(), "Metadata": self.metadata.get(Key, {})}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:
-        self.objects[Key] = Body
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, Metadata: dict[str, str]) -> None:
+        self.objects[Key], self.metadata[Key] = Body, Metadata
 
 
 def _association(folder: Path, *, imports: set[str] = frozenset(), exports: set[str] = frozenset()) -> Association:  # type: ignore[assignment]
@@ -248,6 +257,61 @@ def test_export_sends_settled_files_once_and_a_deletion_never(tmp_path: Path) ->
     (tmp_path / "map.mrc").unlink()
     export_once(kept, bucket, now=written + 9)
     assert bucket.objects == {"datasets/map.mrc": b"map"}
+
+
+def test_what_changed_while_nothing_was_exported_is_exported_by_a_task_alone(tmp_path: Path) -> None:
+    bucket, kept = _Bucket(), _association(tmp_path)
+    (tmp_path / "while.mrc").write_bytes(b"1")
+    miss_what_changed(kept)
+    kept.exports = frozenset({"NEW", "CHANGED"})
+    later = (tmp_path / "while.mrc").stat().st_mtime + 9
+    (tmp_path / "after.mrc").write_bytes(b"2")
+    export_once(kept, bucket, now=later)
+    assert set(bucket.objects) == {"datasets/after.mrc"}
+    assert export_all(kept, bucket) == 1
+    assert bucket.objects["datasets/while.mrc"] == b"1"
+    assert export_all(kept, bucket) == 0
+
+
+def test_a_task_exports_below_its_path_alone(tmp_path: Path) -> None:
+    bucket, kept = _Bucket(), _association(tmp_path)
+    for name in ("a/1", "a/2", "ab/3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert export_all(kept, bucket, below="a/") == 2
+    assert set(bucket.objects) == {"datasets/a/1", "datasets/a/2"}
+
+
+def test_what_was_exported_comes_back_with_its_time(tmp_path: Path) -> None:
+    bucket, kept = _Bucket(), _association(tmp_path / "old", exports={"NEW"})
+    kept.folder.mkdir()
+    (kept.folder / "map.mrc").write_bytes(b"map")
+    export_once(kept, bucket, now=4e9)
+    again = _association(tmp_path / "new")
+    assert import_once(again, bucket) == 0, "an export-only folder imports nothing by itself"
+    assert import_once(again, bucket, whatever=True) == 1
+    assert (again.folder / "map.mrc").read_bytes() == b"map"
+    assert (again.folder / "map.mrc").stat().st_mtime_ns == (kept.folder / "map.mrc").stat().st_mtime_ns
+    assert export_all(again, bucket) == 0, "what came from S3 is as it is there"
+
+
+def test_a_release_takes_what_is_in_s3_and_was_left_alone_and_its_content_is_that_of_s3(tmp_path: Path) -> None:
+    bucket, kept = _Bucket(), _association(tmp_path, imports={"NEW", "CHANGED"})
+    bucket.objects |= {"datasets/d/old.mrc": b"s3", "datasets/d/new.mrc": b"s3", "datasets/e/old.mrc": b"s3"}
+    import_once(kept, bucket)
+    (tmp_path / "d/mine.txt").write_bytes(b"nowhere else")
+    now = (tmp_path / "d/mine.txt").stat().st_mtime + 1000
+    for name in ("d/old.mrc", "e/old.mrc"):
+        before = (tmp_path / name).stat().st_mtime_ns
+        os.utime(tmp_path / name, ns=(int((now - 500) * 1e9), before))
+    os.utime(tmp_path / "d/new.mrc", ns=(int((now - 100) * 1e9), (tmp_path / "d/new.mrc").stat().st_mtime_ns))
+    assert release(kept, bucket, below="d", idle_seconds=300, now=now) == 1
+    assert (tmp_path / "d/old.mrc").read_bytes() == b"s3"
+    assert (tmp_path / "d/mine.txt").read_bytes() == b"nowhere else"
+    # A file that somebody changed is not as its object, and is left alone.
+    (tmp_path / "e/old.mrc").write_bytes(b"mine")
+    assert release(kept, bucket, below="e", idle_seconds=-2000, now=now) == 0
+    assert (tmp_path / "e/old.mrc").read_bytes() == b"mine"
 
 
 def test_the_twins_own_help_and_limits(capsys: pytest.CaptureFixture[str]) -> None:

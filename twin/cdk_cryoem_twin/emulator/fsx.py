@@ -1,6 +1,7 @@
 """FSx for Lustre: a file system is a folder, an association really copies between it and S3.
 
-What differs from FSx: content is copied at import (FSx copies it at first read), and there are no quotas or limits.
+What differs from FSx: content is copied at import (FSx copies it at first read), there are no quotas, no time has to pass
+between two changes of capacity, and an association is well again as soon as its bucket is.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from ..places import places
+from . import fsx_tasks
 from .extension import ApiError, Json, account, client, in_this_context, region, register_service, register_type
-from .lustre_sync import Association, synchronise
+from .lustre_sync import Association, miss_what_changed, synchronise
 
+# What FSx changes of a Lustre file system that runs (API reference, UpdateFileSystemLustreConfiguration).
+_LIVE = ("PerUnitStorageThroughput", "DataCompressionType", "MetadataConfiguration")
 _file_systems: dict[str, Json] = {}
 _associations: dict[str, Json] = {}
+_syncs: dict[str, Association] = {}
 _gone: dict[str, threading.Event] = {}
 
 
@@ -64,14 +69,19 @@ def _describe_file_systems(args: Json) -> Json:
 
 def _update_file_system(args: Json) -> Json:
     found = _one(_file_systems, args["FileSystemId"], "FileSystemNotFound")
-    if args.get("StorageCapacity"):
-        found["StorageCapacity"] = args["StorageCapacity"]
+    capacity = args.get("StorageCapacity")
+    if capacity:
+        if capacity <= found["StorageCapacity"] or capacity % 2400:
+            raise ApiError("BadRequest", f"{capacity} GiB is no multiple of 2400 above {found['StorageCapacity']}")
+        found["StorageCapacity"] = capacity
     found["LustreConfiguration"].update(args.get("LustreConfiguration", {}))
     return {"FileSystem": found}
 
 
 def _delete_file_system(args: Json) -> Json:
     name = _one(_file_systems, args["FileSystemId"], "FileSystemNotFound")["FileSystemId"]
+    if fsx_tasks.running(name):
+        raise ApiError("BadRequest", f"a data repository task of {name} has not ended")
     for association in [a for a in _associations.values() if a["FileSystemId"] == name]:
         _delete_association({"AssociationId": association["AssociationId"]})
     del _file_systems[name]
@@ -104,12 +114,45 @@ def _create_association(args: Json) -> Json:
         import_what_is_there=bool(args.get("BatchImportMetaDataOnCreate")),
     )
     association.folder.mkdir(parents=True, exist_ok=True)
-    _associations[name] = created
+    _associations[name], _syncs[name] = created, association
     _gone[name] = threading.Event()
     threading.Thread(
-        target=in_this_context(synchronise), args=(association, client("s3"), _gone[name]), daemon=True, name=name
+        target=in_this_context(synchronise),
+        args=(association, client("s3"), _gone[name], lambda trouble: _note(created, trouble)),
+        daemon=True,
+        name=name,
     ).start()
     return {"Association": created}
+
+
+def _note(created: Json, trouble: str) -> None:
+    """An association that cannot reach its bucket is misconfigured until it can again."""
+    created["Lifecycle"] = "MISCONFIGURED" if trouble else "AVAILABLE"
+    if trouble:
+        created["FailureDetails"] = {"Message": trouble[:256]}
+    else:
+        created.pop("FailureDetails", None)
+
+
+def _update_association(args: Json) -> Json:
+    """The rules of S3 that are named are changed, the others stay."""
+    found = _one(_associations, args["AssociationId"], "DataRepositoryAssociationNotFound")
+    association, rules = _syncs[args["AssociationId"]], args.get("S3", {})
+    found["S3"] = {**found["S3"], **rules}
+    if "AutoImportPolicy" in rules:
+        association.imports = frozenset(rules["AutoImportPolicy"].get("Events", []))
+    if "AutoExportPolicy" in rules:
+        events = frozenset(rules["AutoExportPolicy"].get("Events", []))
+        if events and not association.exports:
+            miss_what_changed(association)
+        association.exports = events
+    return {"Association": found}
+
+
+def _create_task(args: Json) -> Json:
+    name = _one(_file_systems, args["FileSystemId"], "FileSystemNotFound")["FileSystemId"]
+    here = {each["FileSystemPath"]: _syncs[key] for key, each in _associations.items() if each["FileSystemId"] == name}
+    return fsx_tasks.create(args, here)
 
 
 def _describe_associations(args: Json) -> Json:
@@ -122,7 +165,7 @@ def _describe_associations(args: Json) -> Json:
 
 def _delete_association(args: Json) -> Json:
     name = _one(_associations, args["AssociationId"], "DataRepositoryAssociationNotFound")["AssociationId"]
-    del _associations[name]
+    del _associations[name], _syncs[name]
     _gone.pop(name).set()
     return {"AssociationId": name, "Lifecycle": "DELETING", "DeleteDataInFileSystem": False}
 
@@ -155,10 +198,20 @@ class _FileSystemType:
         return self._attributes(client("fsx").create_file_system(**_typed(props))["FileSystem"])
 
     def update(self, physical_id: str, before: Json, after: Json, stack: str) -> tuple[str, Json]:
-        capacity = int(after["StorageCapacity"])
-        return self._attributes(
-            client("fsx").update_file_system(FileSystemId=physical_id, StorageCapacity=capacity)["FileSystem"]
-        )
+        old, new = _typed(before), _typed(after)
+        changed: Json = {}
+        if new["StorageCapacity"] != old.get("StorageCapacity"):
+            changed["StorageCapacity"] = new["StorageCapacity"]
+        settings = {
+            name: value
+            for name, value in new.get("LustreConfiguration", {}).items()
+            if name in _LIVE and value != old.get("LustreConfiguration", {}).get(name)
+        }
+        if settings:
+            changed["LustreConfiguration"] = settings
+        if not changed:
+            return self._attributes(_one(_file_systems, physical_id, "FileSystemNotFound"))
+        return self._attributes(client("fsx").update_file_system(FileSystemId=physical_id, **changed)["FileSystem"])
 
     def delete(self, physical_id: str, props: Json) -> None:
         client("fsx").delete_file_system(FileSystemId=physical_id)
@@ -172,10 +225,20 @@ class _AssociationType:
         return made["AssociationId"], {"AssociationId": made["AssociationId"], "ResourceARN": made["ResourceARN"]}
 
     def update(self, physical_id: str, before: Json, after: Json, stack: str) -> tuple[str, Json]:
-        raise ValueError("the twin does not change an association's policies; delete and create it")
+        # A rule that the template no longer has is switched off.
+        rules = {"AutoImportPolicy": {"Events": []}, "AutoExportPolicy": {"Events": []}, **_typed(after.get("S3", {}))}
+        made = client("fsx").update_data_repository_association(AssociationId=physical_id, S3=rules)["Association"]
+        return physical_id, {"AssociationId": physical_id, "ResourceARN": made["ResourceARN"]}
 
     def delete(self, physical_id: str, props: Json) -> None:
         client("fsx").delete_data_repository_association(AssociationId=physical_id)
+
+
+def _resource(operation: str, args: Json) -> str:
+    """What a call is allowed on; what describes is not held to a resource here."""
+    if operation in ("CreateDataRepositoryTask", "UpdateFileSystem", "DeleteFileSystem"):
+        return f"arn:aws:fsx:{region()}:{account()}:file-system/{args.get('FileSystemId')}"
+    return "*"
 
 
 def register() -> None:
@@ -189,8 +252,12 @@ def register() -> None:
             "DeleteFileSystem": _delete_file_system,
             "CreateDataRepositoryAssociation": _create_association,
             "DescribeDataRepositoryAssociations": _describe_associations,
+            "UpdateDataRepositoryAssociation": _update_association,
             "DeleteDataRepositoryAssociation": _delete_association,
+            "CreateDataRepositoryTask": _create_task,
+            "DescribeDataRepositoryTasks": fsx_tasks.describe,
         },
+        resource_of=_resource,
     )
     register_type("AWS::FSx::FileSystem", _FileSystemType())
     register_type("AWS::FSx::DataRepositoryAssociation", _AssociationType())
