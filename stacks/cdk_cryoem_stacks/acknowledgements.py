@@ -1,15 +1,114 @@
-"""Findings of cdk-nag that stay, each with its reason. A test holds the set, so that it cannot grow unseen."""
+"""Findings of cdk-nag that stay, each with its reason. A test holds the set, so that it cannot grow unseen.
+
+What is decided once for a whole system is in `EVERYWHERE`; what is about one resource is acknowledged there.
+"""
 
 from __future__ import annotations
 
-from aws_cdk import Acknowledgment, Stack, Validations
-from constructs import IConstruct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from cdk_cryoem import Pcs
+from aws_cdk import Acknowledgment, App, Stack, Validations
+from constructs import Construct, IConstruct
+
+from cdk_cryoem import CryoEmPlatform, LandingZone, LaneHooks, MicroscopeIngest, ParallelCluster, Pcs
 from cdk_cryoem.landing_zone import BACKUPS_PREFIX, DATASETS_PREFIX, LISTINGS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
 from .system import Stacks
+
+NIST, HIPAA, PCI, SERVERLESS = "NIST.800.53.R5", "HIPAA.Security", "PCI.DSS.321", "Serverless"
+
+
+@dataclass(frozen=True, slots=True)
+class Everywhere:
+    """A rule that is answered once for every resource: its name, the packs that have it, and the answer."""
+
+    rule: str
+    packs: Sequence[str]
+    reason: str
+
+
+EVERYWHERE = (
+    Everywhere(
+        "IAMNoInlinePolicy",
+        (NIST, HIPAA, PCI),
+        "Each policy is written for one role and goes with it; a managed one could be attached to another. It is what every "
+        "grant of aws-cdk-lib makes",
+    ),
+    Everywhere(
+        "LambdaInsideVPC",
+        (NIST, HIPAA, PCI),
+        "The functions call APIs of AWS and nothing in the network; inside it they would only need a way out of it again",
+    ),
+    Everywhere(
+        "LambdaConcurrency",
+        (NIST, HIPAA),
+        "What is reserved is taken from the whole account, which has 10 when it is new. Queues call two at a time "
+        "(max_concurrency), schedules one",
+    ),
+    Everywhere(
+        "LambdaDLQ",
+        (NIST, HIPAA, SERVERLESS),
+        "A function behind a queue is not called asynchronously: what it cannot work off is kept by the queue's own "
+        "dead-letter queue. CryoEmChecks-QueueDeadLetters holds that",
+    ),
+    Everywhere(
+        "LambdaEventSourceMappingDestination",
+        (SERVERLESS,),
+        "Lambda knows no such destination for SQS (Lambda developer guide): the queue's redrive policy is what it means",
+    ),
+    Everywhere(
+        "LambdaTracing",
+        (SERVERLESS,),
+        "X-Ray wants rights that know no resources. What a hook did is in its JSON log, by dataset, job and node",
+    ),
+    Everywhere(
+        "SQSRedrivePolicy",
+        (SERVERLESS,),
+        "These are the dead-letter queues. CryoEmChecks-QueueDeadLetters holds that every other queue has one",
+    ),
+    Everywhere(
+        "SNSRedrivePolicy",
+        (SERVERLESS,),
+        "The subscribers are e-mail addresses, which SNS tries for hours; an alarm that was not read is still an alarm",
+    ),
+    Everywhere(
+        "SNSEncryptedKMS",
+        (NIST, HIPAA, PCI),
+        "The topics carry names of alarms, datasets and jobs, which leave by e-mail; CloudWatch cannot publish to a topic "
+        "under AWS's own key. Whoever wants a key passes in a topic",
+    ),
+    Everywhere(
+        "CloudWatchLogGroupEncrypted",
+        (NIST, HIPAA, PCI),
+        "CloudWatch Logs encrypts every log group, with AWS's key. Names are logged, never data, and a customer managed key "
+        "would have to let the log service of every stack's region use it",
+    ),
+    Everywhere(
+        "S3BucketReplicationEnabled",
+        (NIST, HIPAA, PCI),
+        "A second copy doubles the bill of the movies, so the facility decides on it; versions and the denied deletion "
+        "protect the first. Access logs and results are not replicated",
+    ),
+    Everywhere(
+        "DynamoDBInBackupPlan",
+        (NIST, HIPAA),
+        "The records can be brought back to any second of the last 35 days (point-in-time recovery), and the table is "
+        "retained",
+    ),
+    Everywhere(
+        "VPCDefaultSecurityGroupClosed",
+        (NIST, HIPAA, PCI),
+        "CloudFormation cannot close it, and the rule does not look whether it is closed. Nothing carries this group",
+    ),
+    Everywhere(
+        "VPCNoUnrestrictedRouteToIGW",
+        (NIST, HIPAA, PCI),
+        "The way of the NAT gateway, which is alone in the public subnets; nothing there has or gets a public address",
+    ),
+)
+"""What is decided once, and why."""
 
 _NO_RESOURCES = (
     "ec2:DescribeInstances and ssm:GetCommandInvocation know no resources (AWS service authorization reference); "
@@ -18,31 +117,100 @@ _NO_RESOURCES = (
 
 
 def acknowledge(stacks: Stacks) -> None:
-    """Acknowledge what stays."""
-    landing_zone = stacks.storage.landing_zone
-    bucket = _export_name(stacks.storage, landing_zone.landing_bucket.bucket_arn)
-    hooks = stacks.hooks.hooks
-    for ingest in stacks.ingest.microscopes.values():
+    """Acknowledge what stays in a system of five stacks."""
+    _acknowledge_parts(
+        stacks.storage.landing_zone,
+        stacks.ingest.microscopes.values(),
+        stacks.cluster.engine,
+        stacks.hooks.hooks,
+    )
+    _acknowledge_care(stacks)
+
+
+def acknowledge_platform(platform: CryoEmPlatform) -> None:
+    """Acknowledge what stays in an app of your own with this construct in it."""
+    assert isinstance(platform.engine, ParallelCluster | Pcs), "an engine of yours has findings of its own"
+    _acknowledge_parts(platform.landing_zone, platform.microscopes.values(), platform.engine, platform.hooks)
+
+
+def acknowledge_everywhere(app: App) -> None:
+    """Acknowledge what is decided once for every resource of an app."""
+    Validations.of(app).acknowledge(
+        *(
+            Acknowledgment(id=f"{pack}::{pack}-{each.rule}", reason=each.reason)
+            for each in EVERYWHERE
+            for pack in each.packs
+        )
+    )
+
+
+def acknowledge_deletion(storage: Stack) -> None:
+    """Acknowledge that data may go with a storage stack for which both keys were given."""
+    for rule in ("LandingBucketRetained", "FileSystemRetained"):
+        _accept_in(
+            ("CryoEmChecks",),
+            storage,
+            rule,
+            "Both keys were given: the file allows the deletion and who deploys has named the system",
+        )
+
+
+def acknowledge_landing_zone(landing_zone: LandingZone) -> None:
+    """Acknowledge what stays in a landing zone."""
+    _accept_in(
+        (NIST, HIPAA, PCI),
+        landing_zone.access_logs_bucket,
+        "S3DefaultEncryptionKMS",
+        "S3 delivers access logs only to a bucket under its own key (S3 user guide, server access logging)",
+    )
+    if landing_zone.replication_role is not None and landing_zone.second_copy is not None:
+        here = _spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, landing_zone)
+        for bucket in (here, landing_zone.second_copy.bucket_arn):
+            _accept(
+                landing_zone.replication_role,
+                f"AwsSolutions-IAM5[Resource::{bucket}/*]",
+                "S3 copies every object of the one bucket into the other; the role only reads here and may not delete there",
+            )
+
+
+def _acknowledge_parts(
+    landing_zone: LandingZone,
+    microscopes: Iterable[MicroscopeIngest],
+    engine: ParallelCluster | Pcs,
+    hooks: LaneHooks,
+) -> None:
+    acknowledge_landing_zone(landing_zone)
+    for ingest in microscopes:
+        bucket = _spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, ingest)
         for prefix in (DATASETS_PREFIX, REPORTS_PREFIX):
             _accept(
                 ingest.bucket_access_role,
                 f"AwsSolutions-IAM5[Resource::{bucket}/{prefix}*]",
                 "DataSync writes objects whose names the microscope chooses; it is held to this prefix and may not delete",
             )
-        task = _export_name(stacks.ingest, ingest.task_arn)
+        task = _spelled(ingest, ingest.task_arn, hooks)
         _accept(
             hooks.dataset_hook.role,
             f"AwsSolutions-IAM5[Resource::{task}/execution/*]",
             "Executions of this one task get their names when they start; the hook only reads them",
         )
+    login = engine.programs.cryosparc_login
     _accept(
-        stacks.cluster.engine.programs.cryosparc_login,
+        login,
         "AwsSolutions-SMG4",
         "cryoSPARC has no way to rotate a password by itself; the login is generated, used by the head node alone, "
         "and replaced by deploying a new secret",
     )
-    engine = stacks.cluster.engine
-    results = _export_name(stacks.storage, landing_zone.results_bucket.bucket_arn)
+    _accept_in(
+        (NIST, HIPAA), login, "SecretsManagerRotationEnabled", "cryoSPARC has no way to rotate a password by itself"
+    )
+    _accept_in(
+        (NIST, HIPAA, PCI),
+        login,
+        "SecretsManagerUsingKMSKey",
+        "Generated here and read by the head node alone, in this account; a customer managed key serves readers of others",
+    )
+    results = _spelled(landing_zone, landing_zone.results_bucket.bucket_arn, engine)
     head_node = engine.head_node_role if isinstance(engine, Pcs) else engine.head_node_policy
     _accept(
         head_node,
@@ -62,11 +230,10 @@ def acknowledge(stacks: Stacks) -> None:
         _accept(hook.role, "AwsSolutions-IAM5[Resource::*]", _NO_RESOURCES)
     function = Stack.of(hooks).get_logical_id(hooks.sweeper.function.node.default_child)  # type: ignore[arg-type]
     _accept(
-        stacks.hooks,
+        Stack.of(hooks),
         f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
         "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
     )
-    _acknowledge_care(stacks)
 
 
 def _acknowledge_care(stacks: Stacks) -> None:
@@ -130,6 +297,18 @@ def _acknowledge_pcs(engine: Pcs) -> None:
         "AwsSolutions-EC29",
         "A protected instance could not be replaced by a deployment; what must not be lost is on the retained volume",
     )
+    _accept_in(
+        (NIST, HIPAA),
+        engine.data_volume,
+        "EC2EBSInBackupPlan",
+        "What is on it, cryoSPARC's database, is backed up into the results bucket; the volume is retained",
+    )
+    _accept_in(
+        (NIST, HIPAA, PCI),
+        engine.security_group,
+        "EC2RestrictedCommonPorts",
+        "Slurm's daemons call each other on ports of their own choice: the group is open to itself and to nobody else",
+    )
     Validations.of(engine.head_node.instance).acknowledge(
         Acknowledgment(
             id="CloudFormation-Validate::W9010",
@@ -142,9 +321,16 @@ def _accept(scope: IConstruct, finding: str, reason: str) -> None:
     Validations.of(scope).acknowledge(Acknowledgment(id=f"AwsSolutions::{finding}", reason=reason))
 
 
-def _export_name(stack: Stack, value: str) -> str:
-    """The name under which another stack imports a value of this one, as findings spell it."""
-    imported = stack.resolve(stack.export_value(value))
-    name = imported["Fn::ImportValue"]
+def _accept_in(packs: Sequence[str], scope: IConstruct, rule: str, reason: str) -> None:
+    Validations.of(scope).acknowledge(*(Acknowledgment(id=f"{pack}::{pack}-{rule}", reason=reason) for pack in packs))
+
+
+def _spelled(owner: Construct, value: str, reader: Construct) -> str:
+    """How findings spell an attribute of owner's in reader's stack: by its resource, or the name it is imported under."""
+    stack = Stack.of(owner)
+    if stack == Stack.of(reader):
+        logical_id, attribute = stack.resolve(value)["Fn::GetAtt"]
+        return f"<{logical_id}.{attribute}>"
+    name = stack.resolve(stack.export_value(value))["Fn::ImportValue"]
     assert isinstance(name, str)
     return name

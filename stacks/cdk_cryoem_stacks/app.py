@@ -1,4 +1,4 @@
-"""The app: one configuration file in, five stacks out, checked by cdk-nag."""
+"""The app: one configuration file in, five stacks out, checked by cdk-nag and rules of our own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from aws_cdk import App, Environment, Tags, Validations
 from aws_cdk import aws_iam as iam
 from cdk_nag import AwsSolutionsChecks
 
-from .acknowledgements import acknowledge
+from cdk_cryoem.checks import CryoEmChecks
+
+from .acknowledgements import acknowledge, acknowledge_everywhere
 from .cluster import ClusterStack
 from .config import Config
 from .flags import FLAGS, SERVICE_TOKEN_CONTEXT
@@ -25,7 +27,7 @@ def make_app(*, outdir: str | None = None) -> App:
 
 
 def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
-    """Put the five stacks into the app, with cdk-nag's AwsSolutions checks on all of them."""
+    """Put the five stacks into the app, with cdk-nag's AwsSolutions checks and our own on all of them."""
     env = Environment(account=config.account, region=config.region)
     name = config.name
     token = app.node.try_get_context(SERVICE_TOKEN_CONTEXT)
@@ -64,5 +66,6 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         iam.PermissionsBoundary.of(app).apply(boundary)
     stacks = Stacks(network=network, storage=storage, ingest=ingest, cluster=cluster, hooks=hooks)
     acknowledge(stacks)
-    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    acknowledge_everywhere(app)
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app), CryoEmChecks(app))
     return stacks
