@@ -1,6 +1,7 @@
 """AWS CDK constructs for cryo-EM computing: movies land, lanes open, jobs run, nodes go."""
 
 from .cryosparc import Cryosparc
+from .dataset_group import DatasetGroup, DatasetGroups
 from .engine import JOB_EVENT_DETAIL_TYPE, JOB_EVENT_SOURCE, Engine
 from .file_system_care import FileSystemCare
 from .head_node_programs import HeadNodePrograms
@@ -22,6 +23,7 @@ from .pcs import Pcs
 from .platform import CryoEmPlatform, Microscope
 from .private_network import PrivateNetwork
 from .problems import CryoEmError, Problem
+from .replication import SecondCopy
 from .ssm_documents import HeadNodeDocuments
 from .stages import Stage, stage_lanes
 from .waiting import Waiting
@@ -39,6 +41,8 @@ __all__ = [
     "CryoEmError",
     "CryoEmPlatform",
     "Cryosparc",
+    "DatasetGroup",
+    "DatasetGroups",
     "Engine",
     "FileSystemCare",
     "HeadNode",
@@ -62,6 +66,7 @@ __all__ = [
     "Pcs",
     "PrivateNetwork",
     "Problem",
+    "SecondCopy",
     "SmbShare",
     "Stage",
     "Waiting",

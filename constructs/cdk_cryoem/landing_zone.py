@@ -195,7 +195,7 @@ class LandingZone(Construct):
             enforce_ssl=True,
             server_access_logs_bucket=self.access_logs_bucket,
             server_access_logs_prefix=f"{name}/",
-            removal_policy=RemovalPolicy.DESTROY if name in self._removable else RemovalPolicy.RETAIN,
+            removal_policy=RemovalPolicy.RETAIN,
             object_lock_default_retention=(
                 s3.ObjectLockRetention.governance(self._lock) if movies and self._lock is not None else None
             ),
@@ -211,10 +211,13 @@ class LandingZone(Construct):
                 *(self._movies_rules() if movies else self._results_rules()),
             ],
         )
+        cfn = bucket.node.default_child
+        assert isinstance(cfn, s3.CfnBucket)
+        if name in self._removable:
+            # A change that replaces it still keeps it: only its end with the stack is meant.
+            cfn.apply_removal_policy(RemovalPolicy.DESTROY, apply_to_update_replace_policy=False)
         if movies:
             # On the L1: the L2's event_bridge_enabled makes a custom resource with rights over every bucket.
-            cfn = bucket.node.default_child
-            assert isinstance(cfn, s3.CfnBucket)
             cfn.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
                 event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
             )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aws_cdk import Duration
+from aws_cdk import Duration, RemovalPolicy, Resource
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -100,6 +100,10 @@ def replicate(scope: Construct, *, bucket: s3.Bucket, key: kms.IKey, copy: Secon
     ):
         role.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources))
     key.grant(role, "kms:Decrypt")
+    # A bucket that is kept goes on being copied.
+    for kept in (role, role.node.find_child("DefaultPolicy")):
+        assert isinstance(kept, Resource)
+        kept.apply_removal_policy(RemovalPolicy.RETAIN)
     cfn = bucket.node.default_child
     assert isinstance(cfn, s3.CfnBucket)
     cfn.replication_configuration = s3.CfnBucket.ReplicationConfigurationProperty(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aws_cdk import App, Environment, Tags, Validations
+from aws_cdk import Annotations, App, Environment, Tags, Validations
 from aws_cdk import aws_iam as iam
 from cdk_nag import AwsSolutionsChecks
 
 from cdk_cryoem.checks import CryoEmChecks
+from cdk_cryoem.problems import require
 
-from .acknowledgements import acknowledge, acknowledge_everywhere
+from .acknowledgements import acknowledge, acknowledge_deletion, acknowledge_everywhere
 from .cluster import ClusterStack
 from .config import Config
-from .flags import FLAGS, SERVICE_TOKEN_CONTEXT
+from .deletion import deletable, deletion_problems, deletion_warning
+from .flags import DELETE_CONTEXT, FLAGS, SERVICE_TOKEN_CONTEXT
 from .hooks import HooksStack
 from .ingest import IngestStack
 from .network import NetworkStack
@@ -27,13 +29,31 @@ def make_app(*, outdir: str | None = None) -> App:
 
 
 def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
-    """Put the five stacks into the app, with cdk-nag's AwsSolutions checks and our own on all of them."""
+    """Put the five stacks into the app, with cdk-nag's AwsSolutions checks and our own on all of them.
+
+    Errors: CryoEmError when the second key to delete data (`-c cryoem:delete=NAME`) fits nothing.
+    """
     env = Environment(account=config.account, region=config.region)
     name = config.name
     token = app.node.try_get_context(SERVICE_TOKEN_CONTEXT)
 
+    asked = app.node.try_get_context(DELETE_CONTEXT)
+    keys = {"system": name, "allowed": config.deletion.allowed, "given": None if asked is None else str(asked)}
+    require(name, deletion_problems(**keys))
+
     network = NetworkStack(app, f"{name}-network", config=config.network, env=env)
-    storage = StorageStack(app, f"{name}-storage", config=config, vpc=network.vpc, subnet=network.subnet, env=env)
+    storage = StorageStack(
+        app,
+        f"{name}-storage",
+        config=config,
+        vpc=network.vpc,
+        subnet=network.subnet,
+        deletable=deletable(**keys),
+        env=env,
+    )
+    warning = deletion_warning(**keys)
+    if warning is not None:
+        Annotations.of(storage).add_warning_v2(DELETE_CONTEXT, warning)
     ingest = IngestStack(app, f"{name}-ingest", config=config, landing_zone=storage.landing_zone, env=env)
     cluster = ClusterStack(
         app,
@@ -57,6 +77,8 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         ingest_task_arns=[ingest.task_arn for ingest in ingest.microscopes.values()],
         env=env,
     )
+    if storage.landing_zone.second_copy is not None:
+        storage.landing_zone.alarm_on_failed_copies(hooks.hooks.alarm_topic, scope=hooks)
     # The file system's associations and the cluster use it without naming it.
     cluster.add_stack_dependency(storage)
     for key, value in {"cryoem:system": name, **config.tags}.items():
@@ -67,5 +89,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
     stacks = Stacks(network=network, storage=storage, ingest=ingest, cluster=cluster, hooks=hooks)
     acknowledge(stacks)
     acknowledge_everywhere(app)
+    if deletable(**keys):
+        acknowledge_deletion(storage)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app), CryoEmChecks(app))
     return stacks

@@ -16,6 +16,7 @@ from cdk_cryoem.parallel_cluster import backstop_problems, retention_problems, t
 from cdk_cryoem.pcs_rules import pcs_problems
 from cdk_cryoem.stages import lane_warnings, stage_lanes, stage_problems
 
+from .config_groups import GroupConfig, groups_problems
 from .config_microscope import MicroscopeConfig
 from .config_network import NetworkConfig, way_out_problems, way_out_warnings
 from .config_sections import (
@@ -33,7 +34,8 @@ from .config_sections import (
     at_its_field,
     report,
 )
-from .config_storage import FileSystemConfig, LandingConfig
+from .config_storage import DeletionConfig, FileSystemConfig, LandingConfig
+from .deletion import deletion_warning
 
 
 def _default_lanes() -> list[LaneConfig]:
@@ -57,6 +59,8 @@ class Config(Section):
     microscopes: list[MicroscopeConfig] = Field(default_factory=list)
     landing: LandingConfig = Field(default_factory=LandingConfig)
     file_system: FileSystemConfig = Field(default_factory=FileSystemConfig)
+    groups: list[GroupConfig] = Field(default_factory=list)
+    deletion: DeletionConfig = Field(default_factory=DeletionConfig)
     head_node: HeadNodeConfig = Field(default_factory=HeadNodeConfig)
     lanes: list[LaneConfig] = Field(default_factory=_default_lanes, min_length=1)
     idle_backstop_minutes: int = Field(
@@ -103,6 +107,7 @@ class Config(Section):
             *self._name_problems(),
             *self._hold_problems(),
             *self._sentinel_problems(),
+            *groups_problems(self.groups, account=self.account),
             *stage_problems(self.stages, self.all_lanes()),
             *way_out_problems(self.network, engine=self.engine, has_cryosparc=self.cryosparc is not None),
             *size_problems(
@@ -174,7 +179,12 @@ class Config(Section):
         """What is allowed and probably not meant."""
         lanes = self.all_lanes()
         tokens = self.cryosparc.license_tokens if self.cryosparc else None
-        return [*lane_warnings(lanes, stage_lanes(lanes, self.stages), tokens), *way_out_warnings(self.network)]
+        keys = deletion_warning(system=self.name, allowed=self.deletion.allowed)
+        return [
+            *lane_warnings(lanes, stage_lanes(lanes, self.stages), tokens),
+            *way_out_warnings(self.network),
+            *([keys] if keys is not None else []),
+        ]
 
     def all_lanes(self) -> list[Lane]:
         """Every lane, spot twins included."""

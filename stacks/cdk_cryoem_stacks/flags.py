@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 SERVICE_TOKEN_CONTEXT = "cryoem:pclusterServiceToken"
 """The one switch between AWS and the twin: a ParallelCluster provider that is there already."""
+DELETE_CONTEXT = "cryoem:delete"
+"""The second key to delete what the first, `deletion.allowed` in the file, names: the name of the system."""
 
 FLAGS: Mapping[str, object] = {
     "@aws-cdk-containers/ecs-service-extensions:enableDefaultLogDriver": True,

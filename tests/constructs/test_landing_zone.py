@@ -393,6 +393,7 @@ def test_a_removable_bucket_goes_with_the_stack_if_it_is_empty_and_its_policy_st
             if {"Ref": logical_id} == stack.resolve(bucket.bucket_name)
         ]
         assert found["DeletionPolicy"] == ("Delete" if each == name else "Retain"), each
+        assert found["UpdateReplacePolicy"] == "Retain", each
         if each != "logs":
             listed = statements(template, stack, bucket)
             who = by_sid(listed, "TheBucketStays")["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]

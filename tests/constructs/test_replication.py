@@ -96,6 +96,18 @@ def test_the_role_reads_here_writes_there_and_deletes_nowhere(stack: Stack) -> N
     ]
 
 
+def test_a_bucket_that_is_kept_goes_on_being_copied(stack: Stack) -> None:
+    LandingZone(stack, "Zone", replicate_to=COPY)
+    template = Template.from_stack(stack)
+    kept = [
+        resource["DeletionPolicy"]
+        for kind in ("AWS::IAM::Role", "AWS::IAM::Policy")
+        for name, resource in template.find_resources(kind).items()
+        if "ReplicationRole" in name
+    ]
+    assert kept == ["Retain", "Retain"]
+
+
 def test_a_lock_goes_with_what_it_locks(stack: Stack) -> None:
     LandingZone(stack, "Zone", replicate_to=COPY, object_lock=Duration.days(30))
     found = [action for actions in role_actions(Template.from_stack(stack)).values() for action in actions]
