@@ -17,6 +17,8 @@ from .problems import Problem, known, require
 
 TOLD_EVENTS = (
     "Dataset Landed",
+    "Dataset Safe",
+    "Dataset Not Safe",
     "Processing Ended",
     "Job Finished",
     "Lanes Changed",

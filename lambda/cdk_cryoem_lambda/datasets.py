@@ -44,6 +44,11 @@ def dataset_of(key: str) -> str | None:
     return match[1] if match else None
 
 
+def is_movie(name: str) -> bool:
+    """Whether a file is a movie, by its name."""
+    return bool(_MOVIE.search(name))
+
+
 def look(objects: Iterable[tuple[str, int, float]], *, sentinel: str) -> Seen | None:
     """Sum up a listing of (key, bytes, time). None when there is nothing.
 
@@ -58,7 +63,7 @@ def look(objects: Iterable[tuple[str, int, float]], *, sentinel: str) -> Seen | 
         has_sentinel = has_sentinel or (bool(sentinel) and name == sentinel)
         count += 1
         size += length
-        movies += bool(_MOVIE.search(name))
+        movies += is_movie(name)
         first, last = min(first, at), max(last, at)
     if not count:
         return None

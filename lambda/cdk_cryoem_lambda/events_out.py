@@ -71,6 +71,39 @@ class DatasetGone(PlatformEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetSafe(PlatformEvent):
+    """Every file of a dataset is in the bucket and verified: it may be purged from the microscope's disk."""
+
+    detail_type = "Dataset Safe"
+    identity = ("dataset", "safe_at")
+    dataset: str
+    files: int
+    movies: int
+    bytes: int
+    manifest: str
+    manifest_version: str
+    safe_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetNotSafe(PlatformEvent):
+    """A dataset has landed long ago, or was safe, and its receipt is not complete. examples: at most five paths."""
+
+    detail_type = "Dataset Not Safe"
+    identity = ("dataset", "since")
+    dataset: str
+    files: int
+    verified: int
+    unverified: int
+    different: int
+    missing: int
+    unknown: int
+    reasons: tuple[str, ...]
+    examples: tuple[str, ...]
+    since: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessingEnded(PlatformEvent):
     """A recipe ran on a dataset, failed for good, or was refused."""
 
@@ -221,6 +254,8 @@ KINDS: dict[str, type[PlatformEvent]] = {
         DatasetArriving,
         DatasetLanded,
         DatasetGone,
+        DatasetSafe,
+        DatasetNotSafe,
         ProcessingEnded,
         JobFinished,
         LanesChanged,

@@ -180,6 +180,31 @@ def _landed(detail: Detail) -> tuple[str, str]:
     )
 
 
+def _safe(detail: Detail) -> tuple[str, str]:
+    counted = f"{int(detail['files']):,} files, {size(float(detail['bytes']))}"
+    return f"Dataset {_short(detail['dataset'])} is safe to purge from the microscope disk: {counted}", _lines(
+        {
+            "Dataset": detail["dataset"],
+            "Movies": f"{int(detail['movies']):,}",
+            "Manifest": detail["manifest"],
+            "At": _utc(detail["safe_at"]),
+        }
+    )
+
+
+def _not_safe(detail: Detail) -> tuple[str, str]:
+    found = (f"{int(detail[name]):,} {name}" for name in ("verified", "unverified", "different", "missing", "unknown"))
+    return f"Dataset {_short(detail['dataset'])} is NOT safe to purge from the microscope disk", _lines(
+        {
+            "Dataset": detail["dataset"],
+            "Because": "; ".join(detail["reasons"]),
+            "Files": ", ".join(found),
+            "Such as": ", ".join(detail["examples"]),
+            "What to do": f"cryoem verify {detail['dataset']}; docs/receipts.md, 'Not safe'",
+        }
+    )
+
+
 def _processing(detail: Detail) -> tuple[str, str]:
     said = {"finished": "has finished on", "failed": "failed on", "refused": "was not started on"}
     recipe, dataset = _short(detail["recipe"]), _short(detail["dataset"])
@@ -233,6 +258,8 @@ def _trouble(detail: Detail) -> tuple[str, str]:
 
 _TELL: Mapping[str, Callable[[Detail], tuple[str, str] | None]] = {
     "Dataset Landed": _landed,
+    "Dataset Safe": _safe,
+    "Dataset Not Safe": _not_safe,
     "Processing Ended": _processing,
     "Job Finished": _job,
     "Lanes Changed": _lanes,

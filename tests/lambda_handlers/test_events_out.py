@@ -34,6 +34,14 @@ EXAMPLES: dict[str, PlatformEvent] = {
             dataset="krios-1", objects=4400, movies=4321, bytes=1_900_000_000_000, reason="sentinel", landed_at=AT
         ),
         events_out.DatasetGone(dataset="krios-1", objects_before=12),
+        events_out.DatasetSafe(
+            dataset="krios-1", files=4400, movies=4321, bytes=1_900_000_000_000,
+            manifest="datasets/krios-1.manifest.jsonl.gz", manifest_version="v1", safe_at=AT,
+        ),
+        events_out.DatasetNotSafe(
+            dataset="krios-1", files=4400, verified=4396, unverified=1, different=1, missing=1, unknown=1,
+            reasons=("1 files missing in the bucket",), examples=("Images-Disc1/a b.mrc",), since=AT,
+        ),
         events_out.ProcessingEnded(dataset="krios-1", recipe="spa", state="finished", reason="it ended with success"),
         events_out.JobFinished(
             job_id="7", name="cryosparc_P3_J12", user="ada", project="spike", lane="gpu1", state="COMPLETED",

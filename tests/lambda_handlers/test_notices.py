@@ -100,6 +100,8 @@ def test_short_jobs_are_not_told(seconds: float, minutes: int, is_told: bool) ->
     [
         ("Dataset Landed", {}, "Dataset krios-1 has landed: 4,321 movies, 1.9 TB"),
         ("Dataset Landed", {"movies": 1, "bytes": 999}, "Dataset krios-1 has landed: 1 movie, 999 bytes"),
+        ("Dataset Safe", {}, "Dataset krios-1 is safe to purge from the microscope disk: 4,400 files, 1.9 TB"),
+        ("Dataset Not Safe", {}, "Dataset krios-1 is NOT safe to purge from the microscope disk"),
         ("Processing Ended", {}, "Recipe spa has finished on dataset krios-1"),
         ("Processing Ended", {"state": "failed"}, "Recipe spa failed on dataset krios-1"),
         ("Processing Ended", {"state": "refused"}, "Recipe spa was not started on dataset krios-1"),
