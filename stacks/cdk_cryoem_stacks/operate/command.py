@@ -152,6 +152,10 @@ def _with_system(parsed: argparse.Namespace, act: Callable[[Clients, System], No
     return 0
 
 
+with_system = _with_system
+"""For the commands of other packages."""
+
+
 def _wake(parsed: argparse.Namespace) -> int:
     from . import wake
     from .find import who

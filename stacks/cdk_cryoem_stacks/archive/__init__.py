@@ -1,0 +1,1 @@
+"""From the bucket to the archive and back: `cryoem archive`, `restore`, `deposit`."""
