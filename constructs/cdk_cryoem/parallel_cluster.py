@@ -63,6 +63,7 @@ class ParallelCluster(Construct):
     cryosparc: cryoSPARC to install on the head node. Default: none, RELION only.
     backup_bucket: where cryoSPARC's database goes every night, below backups/. Default: nowhere.
     stages: the lane of a processing stage, where another than the table's is wanted.
+    head_node_security_groups: on the head node besides the file system's, such as CryosparcWeb's; changed while it runs.
     permissions_boundary: on every role that ParallelCluster makes. log_retention_days: default 180.
 
     Made besides the cluster: the lane manifest, a secret with the password of the hooks' cryoSPARC user (0.40 USD a
@@ -91,6 +92,7 @@ class ParallelCluster(Construct):
         cryosparc: Cryosparc | None = None,
         backup_bucket: s3.IBucket | None = None,
         stages: Mapping[str, str] | None = None,
+        head_node_security_groups: Sequence[ec2.ISecurityGroup] = (),
         permissions_boundary: iam.IManagedPolicy | None = None,
         log_retention_days: int = 180,
         tags: Mapping[str, str] | None = None,
@@ -172,6 +174,7 @@ class ParallelCluster(Construct):
                 tags={"cryoem:cluster": name, **(tags or {})},
                 log_retention_days=log_retention_days,
                 permissions_boundary_arn=permissions_boundary.managed_policy_arn if permissions_boundary else None,
+                head_node_security_group_ids=[group.security_group_id for group in head_node_security_groups],
             ),
         )
         # Never service_timeout or any other property: the provider hands every one on as an argument and breaks.

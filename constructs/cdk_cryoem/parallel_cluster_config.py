@@ -26,6 +26,8 @@ _CAPACITY_TYPES = {
     Capacity.SPOT: "SPOT",
     Capacity.CAPACITY_BLOCK: "CAPACITY_BLOCK",
 }
+# People come by Session Manager. ParallelCluster cannot leave the rule of port 22 away, and without a value opens it to all.
+_SSH_FROM = "127.0.0.1/32"
 _ALLOCATION_STRATEGIES = {Capacity.ON_DEMAND: "prioritized", Capacity.SPOT: "price-capacity-optimized"}
 
 
@@ -64,6 +66,7 @@ class ClusterInputs:
     tags: Mapping[str, str]
     log_retention_days: int = 180
     permissions_boundary_arn: str | None = None
+    head_node_security_group_ids: Sequence[str] = ()
 
 
 def cluster_configuration(
@@ -140,8 +143,9 @@ def _head_node(head_node: HeadNode, inputs: ClusterInputs) -> dict[str, object]:
         "InstanceType": head_node.instance_type,
         "Networking": {
             "SubnetId": inputs.subnet_id,
-            "AdditionalSecurityGroups": [inputs.client_security_group_id],
+            "AdditionalSecurityGroups": [inputs.client_security_group_id, *inputs.head_node_security_group_ids],
         },
+        "Ssh": {"AllowedIps": _SSH_FROM},
         "Imds": {"Secured": True},
         "LocalStorage": {"RootVolume": {"Size": head_node.root_volume_gib, "VolumeType": "gp3", "Encrypted": True}},
         "Iam": {

@@ -41,7 +41,7 @@ class Pcs(Construct):
         Lustre client, the SSM agent and the AWS CLI. docs/pcs.md says how to have it built.
     cluster_name: default made from the path. head_node: size of the head node.
     slurm_version: 25.11. size: SMALL (default, 32 nodes), MEDIUM or LARGE.
-    event_bus, recipes, cryosparc, backup_bucket, stages, tags: as for ParallelCluster.
+    event_bus, recipes, cryosparc, backup_bucket, stages, head_node_security_groups, tags: as for ParallelCluster.
     longest_hold_minutes: longest_minutes of the hooks' Waiting, if they have one: PCS takes idle nodes five minutes after
         that, or after the lane's own hold. Default 0. log_retention: default six months.
 
@@ -70,6 +70,7 @@ class Pcs(Construct):
         cryosparc: Cryosparc | None = None,
         backup_bucket: s3.IBucket | None = None,
         stages: Mapping[str, str] | None = None,
+        head_node_security_groups: Sequence[ec2.ISecurityGroup] = (),
         longest_hold_minutes: int = 0,
         log_retention: logs.RetentionDays = logs.RetentionDays.SIX_MONTHS,
         tags: Mapping[str, str] | None = None,
@@ -206,7 +207,10 @@ class Pcs(Construct):
             "HeadNode",
             cluster_name=name,
             subnet=subnet,
-            security_group_ids=security_group_ids,
+            security_group_ids=[
+                *security_group_ids,
+                *(group.security_group_id for group in head_node_security_groups),
+            ],
             ami_id=ami_id,
             head_node=head_node,
             role=self.head_node_role,

@@ -203,7 +203,14 @@ def test_the_head_node_is_private_and_as_large_as_asked() -> None:
         "SubnetId": INPUTS.subnet_id,
         "AdditionalSecurityGroups": [INPUTS.client_security_group_id],
     }
-    assert "Ssh" not in head
+    assert head["Ssh"] == {"AllowedIps": "127.0.0.1/32"}, "no key, and nobody: without a value the port is open to all"
+
+
+def test_the_head_node_alone_gets_more_security_groups() -> None:
+    found = configuration(head_node_security_group_ids=["sg-1", "sg-2"])
+    groups = found["HeadNode"]["Networking"]["AdditionalSecurityGroups"]
+    assert groups == [INPUTS.client_security_group_id, "sg-1", "sg-2"]
+    assert str(found).count("sg-1") == 1
 
 
 def test_the_head_node_installs_before_slurm_starts_and_configures_after() -> None:
