@@ -22,7 +22,29 @@ _EVERYTHING: dict[str, Any] = {
             "bandwidth_limit_mibps": 90,
         }
     ],
-    "landing": {"quiet_minutes": 60, "sentinel": "done.txt", "noncurrent_days": 30},
+    "landing": {
+        "quiet_minutes": 60,
+        "sentinel": "done.txt",
+        "noncurrent_days": 30,
+        "object_lock_days": 20,
+        "archive_after_days": 90,
+        "replicate_to": {
+            "bucket_arn": "arn:aws:s3:::second-copy",
+            "key_arn": "arn:aws:kms:eu-west-1:444455556666:key/11111111-2222-3333-4444-555555555555",
+            "account": "444455556666",
+            "storage_class": "DEEP_ARCHIVE",
+        },
+    },
+    "groups": [
+        {"name": "smith", "datasets": ["smith_*"], "reader_role_arns": ["arn:aws:iam::111122223333:role/smith"]},
+        {
+            "name": "jones",
+            "datasets": ["jones_*", "demo"],
+            "reader_role_arns": ["arn:aws:iam::111122223333:role/lab/jones"],
+            "vpc_only": True,
+        },
+    ],
+    "deletion": {"allowed": ["file_system", "results", "landing"]},
     "file_system": {"capacity_gib": 4800, "throughput_mibps_per_tib": 500, "release_after_days": 30},
     "head_node": {
         "instance_type": "m7i.2xlarge",

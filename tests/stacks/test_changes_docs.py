@@ -48,6 +48,11 @@ def lanes(*chosen: Values) -> Callable[[Values], None]:
 
 CPU, GPU8 = LANES
 SPREAD = [GPU8 | {"nodes_per_job": 2}]
+READER = "arn:aws:iam::111122223333:role/smith"
+SECOND_COPY = {
+    "bucket_arn": "arn:aws:s3:::second-copy",
+    "key_arn": "arn:aws:kms:eu-west-1:111122223333:key/11111111-2222-3333-4444-555555555555",
+}
 # As they are called in the table: what is done, and to what, where that is not the base.
 ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]] = {
     "`max_nodes` of a lane, more": (put("lanes.1.max_nodes", 3), None),
@@ -91,6 +96,19 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
         ),
         None,
     ),
+    "`landing.object_lock_days`, from none": (put("landing.object_lock_days", 30), None),
+    "`landing.archive_after_days`, `landing.replicate_to`, `groups`": (
+        lambda values: values.update(
+            landing={"archive_after_days": 60, "replicate_to": SECOND_COPY},
+            groups=[{"name": "smith", "datasets": ["smith_*"], "reader_role_arns": [READER]}],
+        ),
+        None,
+    ),
+    "`groups`, one goes": (
+        put("groups", []),
+        put("groups", [{"name": "a", "datasets": ["a*"], "reader_role_arns": [READER]}]),
+    ),
+    "`deletion`": (put("deletion.allowed", ["file_system"]), None),
     "`notifications`, from none": (put("notifications.emails", ["a@example.org"]), None),
     "`notifications`, another address or time": (
         put("notifications", {"emails": ["b@example.org"], "job_minutes": 5}),

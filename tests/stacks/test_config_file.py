@@ -21,7 +21,9 @@ from cdk_cryoem import (
     Lane,
     Problem,
     cryosparc,
+    dataset_group,
     default_lanes,
+    landing_zone,
     lane_manifest,
     lustre_rules,
     microscope_ingest,
@@ -30,11 +32,20 @@ from cdk_cryoem import (
     parallel_cluster,
     pcs_rules,
     private_network,
+    replication,
     stages,
     waiting,
 )
 from cdk_cryoem import lane as lane_module
-from cdk_cryoem_stacks import config, config_file, config_microscope, config_network, config_sections, config_storage
+from cdk_cryoem_stacks import (
+    config,
+    config_file,
+    config_groups,
+    config_microscope,
+    config_network,
+    config_sections,
+    config_storage,
+)
 from cdk_cryoem_stacks.config import Config
 from cdk_cryoem_stacks.config_file import ConfigError, Finding, load, schema
 
@@ -67,6 +78,19 @@ def lane(**changes: str) -> str:
 
 def microscope(*lines: str) -> str:
     return "name: cryoem\nmicroscopes:\n  - name: krios\n" + "\n".join(f"    {line}" for line in lines)
+
+
+SECOND_COPY = {
+    "bucket_arn": "arn:aws:s3:::second-copy",
+    "key_arn": "arn:aws:kms:eu-west-1:444455556666:key/11111111-2222-3333-4444-555555555555",
+    "account": "444455556666",
+    "storage_class": "GLACIER_IR",
+}
+
+
+def groups(*given: str) -> str:
+    read = "reader_role_arns: ['arn:aws:iam::111122223333:role/r']"
+    return "name: em\ngroups:\n" + "".join(f"  - {group.replace('READ', read)}\n" for group in given)
 
 
 # what is wrong: (file, line, property, value, part of what is allowed or of the fix)
@@ -277,6 +301,41 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
         f"name: em\nengine: pcs\npcs:\n  ami_id: ami-0a1b2c3d\n  size: SMALL\nlanes:\n  - {LANE[:-1]}, max_nodes: 33}}\n"
         .replace("NAME", "one"),
         5, "pcs.size", "SMALL", "MEDIUM"),
+    "lock longer than replaced versions are kept": (
+        "name: em\nlanding:\n  noncurrent_days: 30\n  object_lock_days: 31\n", 4, "landing.object_lock_days", 31,
+        "up to noncurrent_days (30 days)"),
+    "no lock": ("name: em\nlanding:\n  object_lock_days: 0\n", 3, "landing.object_lock_days", 0, "or equal to 1"),
+    "archive at once": ("name: em\nlanding:\n  archive_after_days: 0\n", 3, "landing.archive_after_days", 0, "or equal to 1"),
+    **{
+        f"second copy: {prop} {bad}": (
+            "name: em\nlanding:\n  replicate_to:\n"
+            + "".join(f"    {key}: '{value}'\n" for key, value in (SECOND_COPY | {prop: bad}).items()),
+            4 + list(SECOND_COPY).index(prop), f"landing.replicate_to.{prop}", bad, allowed)
+        for prop, bad, allowed in (
+            ("bucket_arn", "second-copy", "arn:aws:s3:::BUCKET"),
+            ("key_arn", "alias/second", "copies nothing"),
+            ("account", "4444", "12 digits"),
+            ("account", "111122223333", "444455556666, the account of key_arn"),
+            ("storage_class", "GLACIER_NOW", "DEEP_ARCHIVE"),
+        )
+    },
+    "name of a group": (groups("{name: Smith, datasets: [a], READ}"), 3, "groups[0].name", "Smith", "lower-case"),
+    "two groups of one name": (groups("{name: a, datasets: [a], READ}", "{name: a, datasets: [b], READ}"), 4,
+                               "groups[1].name", "a", "a name of its own"),
+    "group without datasets": (groups("{name: a, datasets: [], READ}"), 3, "groups[0].datasets", [], "at least one"),
+    "datasets of a group": (groups("{name: a, datasets: ['a*b'], READ}"), 3, "groups[0].datasets", "a*b", "one * at the end"),
+    "one group's beginning of another's": (
+        groups("{name: a, datasets: [smith_*], READ}", "{name: b, datasets: [smi*], READ}"), 4, "groups[1].datasets",
+        "smi*", "read the other's movies"),
+    "group without readers": (groups("{name: a, datasets: [a], reader_role_arns: []}"), 3, "groups[0].reader_role_arns",
+                              [], "one role at least"),
+    "reader that is no role": (groups("{name: a, datasets: [a], reader_role_arns: [bob]}"), 3,
+                               "groups[0].reader_role_arns", "bob", ":role/NAME"),
+    "reader of another account": (
+        groups("{name: a, datasets: [a], READ}") + "account: '444455556666'\n", 3, "groups[0].reader_role_arns",
+        "arn:aws:iam::111122223333:role/r", "account 444455556666"),
+    "what cannot be deleted": ("name: em\ndeletion:\n  allowed: [movies]\n", 3, "deletion.allowed[0]", "movies",
+                               "'file_system', 'results' or 'landing'"),
     "another engine": ("name: em\nengine: batch\n", 2, "engine", "batch", "'parallelcluster' or 'pcs'"),
     "missing recipes": ("name: em\nprocessing:\n  recipes: nowhere\n", 3, "processing.recipes", "nowhere", "a folder"),
     "missing recipe": ("name: em\nprocessing:\n  recipes: .\n  on_landed: nope\n", 4, "processing.on_landed", "nope",
@@ -297,6 +356,13 @@ def test_one_mistake_is_one_finding(wrong: str, tmp_path: Path) -> None:
 
 # Rules that no file can break, because it cannot say such a thing; the constructs' own tests break them.
 UNREACHABLE = {
+    "cdk_cryoem.dataset_group: 'group'": "a grant's own argument",
+    "cdk_cryoem.dataset_group: 'groups'": "no groups: none are made",
+    "cdk_cryoem.dataset_group: f'groups[{index}].readers'": "GroupConfig has its rule, at its line",
+    "cdk_cryoem.dataset_group: f'landing_zone.{prop}'": "the stacks' buckets are always their own",
+    "cdk_cryoem.landing_zone: 'archive_after'": "the stacks move to Intelligent-Tiering at once",
+    "cdk_cryoem.landing_zone: 'replicate_to'": "an alarm is made only where there is a second copy",
+    "cdk_cryoem.landing_zone: prop": "whole days: the file says days; beside buckets of one's own: the stacks make them",
     "cdk_cryoem.lane: 'spot_twin'": "a lane's own method; LaneConfig has its rule, at its line",
     "cdk_cryoem.lane: 'lanes'": "no lanes: the list has at least one; two of one name: reported where they are",
     "cdk_cryoem.lustre_rules: 'lustre_version'": "the stacks choose it",
@@ -324,8 +390,9 @@ def rules(module: ModuleType) -> Iterator[tuple[range, str]]:
 
 
 def test_every_rule_has_a_wrong_value_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = (config, config_file, config_microscope, config_network, config_sections, config_storage, cryosparc, lane_module, lane_manifest, lustre_rules, microscope_ingest,
+    modules = (config, config_file, config_groups, config_microscope, config_network, config_sections, config_storage, cryosparc, lane_module, lane_manifest, lustre_rules, microscope_ingest,
                monthly_budget, notifications, parallel_cluster, pcs_rules, private_network, stages, waiting)  # fmt: skip
+    modules = (*modules, dataset_group, landing_zone, replication)
     broken: set[tuple[str, int]] = set()
 
     def noting(**values: Any) -> Problem:
