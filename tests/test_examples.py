@@ -19,6 +19,7 @@ CONTENTS = {
                 "Custom::PclusterCluster": 0},
     "one-stack": {"AWS::EC2::VPC": 1, "AWS::FSx::FileSystem": 1, "AWS::DataSync::Task": 1, "Custom::PclusterCluster": 1,
                   "AWS::DynamoDB::Table": 1},
+    "second-copy": {"AWS::S3::Bucket": 1, "AWS::KMS::Key": 1, "AWS::S3::BucketPolicy": 1},
 }  # fmt: skip
 
 
@@ -51,3 +52,24 @@ def test_an_example_synthesises(example: str, tmp_path: Path) -> None:
 def test_examples_are_short() -> None:
     for path in EXAMPLES.glob("*/app.py"):
         assert len(path.read_text().splitlines()) <= 40, path
+
+
+def test_the_place_of_a_second_copy_lets_its_role_write_and_not_delete(tmp_path: Path) -> None:
+    template = synthesise("second-copy", tmp_path)
+    allowed = {
+        action
+        for resource in template["Resources"].values()
+        for document in ("PolicyDocument", "KeyPolicy")
+        for statement in resource["Properties"].get(document, {}).get("Statement", [])
+        if statement["Effect"] == "Allow" and "LandingZoneRepl*" in str(statement.get("Condition"))
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    # What LandingZone's role is allowed on its side, and what S3 looks at before it copies.
+    assert allowed == {
+        "s3:ReplicateObject", "s3:ReplicateTags", "s3:ObjectOwnerOverrideToBucketOwner", "s3:GetBucketVersioning",
+        "kms:Encrypt", "kms:GenerateDataKey",
+    }  # fmt: skip
+    (bucket,) = [r for r in template["Resources"].values() if r["Type"] == "AWS::S3::Bucket"]
+    assert bucket["DeletionPolicy"] == "Retain"
+    assert bucket["Properties"]["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["Properties"]["ObjectLockEnabled"] is True
