@@ -1,16 +1,15 @@
-"""The whole system in one stack, with two lanes and one microscope."""
+"""The whole system in one stack, with two lanes, one microscope and a budget."""
 
 from aws_cdk import App, CfnOutput, Stack
-from aws_cdk import aws_ec2 as ec2
 
-from cdk_cryoem import CryoEmPlatform, Lane, Microscope, NfsShare
+from cdk_cryoem import CryoEmPlatform, Lane, Microscope, MonthlyBudget, NfsShare, PrivateNetwork
 
 app = App()
 stack = Stack(app, "one-stack")
 platform = CryoEmPlatform(
     stack,
     "CryoEm",
-    vpc=ec2.Vpc(stack, "Vpc", max_azs=1),
+    vpc=PrivateNetwork(stack, "Network").vpc,
     lanes=[
         Lane(name="cpu", instance_types=["m6i.8xlarge", "m7i.8xlarge"]),
         Lane(name="gpu4", instance_types=["g5.12xlarge", "g6e.12xlarge"], gpus=4, max_nodes=2),
@@ -22,5 +21,6 @@ platform = CryoEmPlatform(
         )
     },
 )
+MonthlyBudget(stack, "Budget", limit_usd=5000, emails=["em@example.org"])
 CfnOutput(stack, "HeadNode", value=platform.engine.head_node_instance_id)
 app.synth()

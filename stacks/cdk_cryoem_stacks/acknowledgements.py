@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aws_cdk import Acknowledgment, App, Stack, Validations
+from aws_cdk import aws_ec2 as ec2
 from constructs import Construct, IConstruct
 
-from cdk_cryoem import CryoEmPlatform, LandingZone, LaneHooks, MicroscopeIngest, ParallelCluster, Pcs
+from cdk_cryoem import CryoEmPlatform, CryosparcWeb, LandingZone, LaneHooks, MicroscopeIngest, ParallelCluster, Pcs
 from cdk_cryoem.landing_zone import BACKUPS_PREFIX, DATASETS_PREFIX, LISTINGS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
@@ -125,6 +126,8 @@ def acknowledge(stacks: Stacks) -> None:
         stacks.hooks.hooks,
     )
     _acknowledge_care(stacks)
+    if stacks.cluster.web is not None:
+        acknowledge_web(stacks.cluster.web)
 
 
 def acknowledge_platform(platform: CryoEmPlatform) -> None:
@@ -153,6 +156,23 @@ def acknowledge_deletion(storage: Stack) -> None:
             rule,
             "Both keys were given: the file allows the deletion and who deploys has named the system",
         )
+
+
+def acknowledge_own_network(vpc: ec2.IVpc) -> None:
+    """Acknowledge what stays in a network that is not this library's."""
+    reason = "A network of your own is judged where it is made; PrivateNetwork makes one without these findings"
+    _accept_in(("AwsSolutions",), vpc, "VPC7", reason)
+    for rule in ("VPCFlowLogsEnabled", "VPCSubnetAutoAssignPublicIpDisabled"):
+        _accept_in((NIST, HIPAA, PCI), vpc, rule, reason)
+
+
+def acknowledge_web(web: CryosparcWeb) -> None:
+    """Acknowledge what stays of a load balancer before cryoSPARC's pages."""
+    _accept(
+        web.access_logs_bucket,
+        "AwsSolutions-S1",
+        "It holds access logs: logs of who reads them would go to a bucket of the same kind; CloudTrail can tell",
+    )
 
 
 def acknowledge_landing_zone(landing_zone: LandingZone) -> None:
