@@ -106,6 +106,10 @@ def test_two_microscopes_and_no_budget_have_no_finding_and_nothing_more_is_ackno
 
 # What is acknowledged besides, in systems that have it.
 BACKUPS = "AwsSolutions-IAM5[Resource::<storage's export>/backups/*]"
+SECOND_COPY = [
+    f"storage/LandingZone/ReplicationRole/DefaultPolicy: AwsSolutions-IAM5[Resource::{bucket}/*]"
+    for bucket in ("arn:aws:s3:::second-copy", "<resource>")
+]
 PCS = [
     "cluster/Cluster/HeadNode: AwsSolutions-EC26",
     "cluster/Cluster/HeadNode: AwsSolutions-EC29",
@@ -122,7 +126,7 @@ def test_everything_that_a_configuration_may_say_has_no_finding_and_backups_are_
     report = report_of(systems.everything(), tmp_path, folder=ROOT / "twin")
     assert (report["conclusion"], report["violations"]) == ("success", [])
     more = set(acknowledged(report)) - set(ACKNOWLEDGED.read_text().splitlines())
-    assert more == {f"cluster/Cluster/HeadNodePolicy: {BACKUPS}", RELEASE}
+    assert more == {f"cluster/Cluster/HeadNodePolicy: {BACKUPS}", RELEASE, *SECOND_COPY}
 
 
 @pytest.mark.parametrize("account", ["111122223333", None])
@@ -133,7 +137,9 @@ def test_everything_on_pcs_has_no_finding_and_this_much_more_is_acknowledged(
     report = report_of(system, tmp_path, folder=ROOT / "twin")
     assert (report["conclusion"], report["violations"]) == ("success", [])
     more = set(acknowledged(report)) - set(ACKNOWLEDGED.read_text().splitlines())
-    assert sorted(more) == sorted([*PCS, f"cluster/Cluster/HeadNodeRole/DefaultPolicy: {BACKUPS}", RELEASE])
+    assert sorted(more) == sorted(
+        [*PCS, f"cluster/Cluster/HeadNodeRole/DefaultPolicy: {BACKUPS}", RELEASE, *SECOND_COPY]
+    )
     for found in report["suppressedViolations"]:
         assert len(found["reason"]) > 40, found["acknowledgedId"]
 
