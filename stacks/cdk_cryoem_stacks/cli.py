@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .archive import command as archive
 from .changes import command as diff
+from .operate import agent
 from .operate import command as operate
 from .preflight import command as preflight
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     preflight.add_options(commands.add_parser("preflight", help="look for what would make a deployment fail"))
     diff.add_options(commands.add_parser("diff", help="say what a deployment would do to the system that runs"))
     operate.add_commands(commands)
+    agent.add_command(commands)
     archive.add_commands(commands)
     commands.add_parser("twin", help="run the whole system on this machine")
     given = list(sys.argv[1:] if arguments is None else arguments)
