@@ -10,9 +10,20 @@ from dataclasses import dataclass
 
 from aws_cdk import Acknowledgment, App, Stack, Validations
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_s3 as s3
 from constructs import Construct, IConstruct
 
-from cdk_cryoem import CryoEmPlatform, CryosparcWeb, LandingZone, LaneHooks, MicroscopeIngest, ParallelCluster, Pcs
+from cdk_cryoem import (
+    CryoEmPlatform,
+    CryosparcWeb,
+    DatasetReceipts,
+    LandingZone,
+    LaneHooks,
+    MicroscopeIngest,
+    ParallelCluster,
+    Pcs,
+)
+from cdk_cryoem.dataset_receipts import MANIFEST_SUFFIX, RECEIPT_SUFFIX
 from cdk_cryoem.landing_zone import BACKUPS_PREFIX, DATASETS_PREFIX, LISTINGS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
@@ -125,6 +136,7 @@ def acknowledge(stacks: Stacks) -> None:
         stacks.cluster.engine,
         stacks.hooks.hooks,
     )
+    _acknowledge_receipts(stacks.storage.landing_zone, stacks.hooks.receipts)
     _acknowledge_care(stacks)
     if stacks.cluster.web is not None:
         acknowledge_web(stacks.cluster.web)
@@ -134,6 +146,7 @@ def acknowledge_platform(platform: CryoEmPlatform) -> None:
     """Acknowledge what stays in an app of your own with this construct in it."""
     assert isinstance(platform.engine, ParallelCluster | Pcs), "an engine of yours has findings of its own"
     _acknowledge_parts(platform.landing_zone, platform.microscopes.values(), platform.engine, platform.hooks)
+    _acknowledge_receipts(platform.landing_zone, platform.receipts)
 
 
 def acknowledge_everywhere(app: App) -> None:
@@ -168,11 +181,29 @@ def acknowledge_own_network(vpc: ec2.IVpc) -> None:
 
 def acknowledge_web(web: CryosparcWeb) -> None:
     """Acknowledge what stays of a load balancer before cryoSPARC's pages."""
-    _accept(
+    logs = "It holds access logs: logs of who reads them would go to a bucket of the same kind; CloudTrail can tell"
+    _accept_in(("AwsSolutions",), web.access_logs_bucket, "S1", logs)
+    _accept_in((NIST, HIPAA, PCI), web.access_logs_bucket, "S3BucketLoggingEnabled", logs)
+    _accept_in(
+        (NIST, HIPAA, PCI),
         web.access_logs_bucket,
-        "AwsSolutions-S1",
-        "It holds access logs: logs of who reads them would go to a bucket of the same kind; CloudTrail can tell",
+        "S3DefaultEncryptionKMS",
+        "Load balancers write access logs only to a bucket under S3's own key (ELB user guide, *Enable access logs*)",
     )
+    _accept_in(
+        (NIST, PCI),
+        web.load_balancer,
+        "ALBWAFEnabled",
+        "Only addresses that the file names reach it, and a public one asks for a login before it passes anything on; whoever "
+        "wants a web ACL associates one of theirs",
+    )
+
+
+def acknowledge_second_copy(bucket: s3.IBucket) -> None:
+    """Acknowledge what stays of a bucket for copies in another account."""
+    reason = "The other account keeps its logs where it wants them; nobody but the replication works with this bucket"
+    _accept_in(("AwsSolutions",), bucket, "S1", reason)
+    _accept_in((NIST, HIPAA, PCI), bucket, "S3BucketLoggingEnabled", reason)
 
 
 def acknowledge_landing_zone(landing_zone: LandingZone) -> None:
@@ -254,6 +285,17 @@ def _acknowledge_parts(
         f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
         "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
     )
+
+
+def _acknowledge_receipts(landing_zone: LandingZone, receipts: DatasetReceipts) -> None:
+    bucket = _spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, receipts)
+    for place, reason in (
+        (f"{DATASETS_PREFIX}*", "Checksums of versions whose names the microscope chooses; this reads, and nothing is written"),
+        (f"{REPORTS_PREFIX}*", "DataSync names its reports after executions; they are only read"),
+        (f"{DATASETS_PREFIX}*{RECEIPT_SUFFIX}", "A receipt is called after its dataset, which the microscope names"),
+        (f"{DATASETS_PREFIX}*{MANIFEST_SUFFIX}", "A manifest is called after its dataset, which the microscope names"),
+    ):
+        _accept(receipts.hook.role, f"AwsSolutions-IAM5[Resource::{bucket}/{place}]", reason)
 
 
 def _acknowledge_care(stacks: Stacks) -> None:

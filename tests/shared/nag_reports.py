@@ -15,6 +15,7 @@ import cdk_nag
 import pytest
 from aws_cdk import App, Validations
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_s3 as s3
 
 from cdk_cryoem import CryoEmPlatform, LandingZone, PrivateNetwork
 from cdk_cryoem.checks import CryoEmChecks
@@ -23,6 +24,7 @@ from cdk_cryoem_stacks.acknowledgements import (
     acknowledge_landing_zone,
     acknowledge_own_network,
     acknowledge_platform,
+    acknowledge_second_copy,
 )
 from cdk_cryoem_stacks.app import build, make_app
 from cdk_cryoem_stacks.config import Config
@@ -91,6 +93,8 @@ def of_example(script: Path, outdir: Path, monkeypatch: pytest.MonkeyPatch) -> S
             acknowledge_landing_zone(construct)
         if isinstance(construct, ec2.Vpc) and not isinstance(construct.node.scope, PrivateNetwork):
             acknowledge_own_network(construct)
+        if isinstance(construct, s3.Bucket) and construct.node.path == "second-copy/Movies":
+            acknowledge_second_copy(construct)
     Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app), CryoEmChecks(app))
     add_other_packs(app)
     return synthesised(app, App.synth)
