@@ -85,7 +85,7 @@ class Archive:
         self.put(f"{name}/a.xml", SMALL, "STANDARD", tags="group=smith")
         self.system.put("dataset", name, **{**LANDED, **attributes})
         if receipt:
-            self.system.put("receipt", name, state="complete", last_at=1000.5)
+            self.system.put("receipt", name, state="safe", dataset_last_at=1000.5)
 
     def current(self, name: str = "krios-1") -> list[FakeKey]:
         """The current versions in moto."""

@@ -23,6 +23,7 @@ from cdk_cryoem_stacks.archive import bucket, work
 from cdk_cryoem_stacks.operate.ask import Failed
 
 FILES = {"a_fractions.tiff", "b ü_fractions.tiff", "a.xml"}
+SAFE = {"state": "safe", "dataset_last_at": 1000.5}
 MARKED, UNMARKED = dict.fromkeys(FILES, "finished"), dict.fromkeys(FILES)
 
 
@@ -108,11 +109,13 @@ def test_json_without_yes_changes_nothing(archive: Archive, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("rules", "attributes", "receipt", "said"),
     [
-        ([], {}, {"state": "complete"}, "no rule that moves finished datasets: set landing.archive_after_days"),
-        ([RULE], {"state": "arriving"}, {"state": "complete"}, "krios-1 is arriving, not landed"),
+        ([], {}, SAFE, "no rule that moves finished datasets: set landing.archive_after_days"),
+        ([RULE], {"state": "arriving"}, SAFE, "krios-1 is arriving, not landed"),
         ([RULE], {}, None, "krios-1 has no receipt: that all of it arrived is not proven"),
-        ([RULE], {}, {"state": "incomplete"}, "the receipt of krios-1 is incomplete, not complete"),
-        ([RULE], {}, {"state": "complete", "last_at": 1000.0}, "older than its last file (1970-01-01"),
+        ([RULE], {}, {"state": "open"}, "the receipt of krios-1 is not complete: open: that all of it"),
+        ([RULE], {}, {"state": "not-safe", "reasons": "1 files missing"}, "complete: not-safe (1 files missing): that"),
+        ([RULE], {}, {"state": "safe", "dataset_last_at": 1000.0}, "older than its last file (1970-01-01"),
+        ([RULE], {}, {"state": "safe"}, "older than its last file"),
     ],
 )
 def test_what_may_not_be_archived_is_not(

@@ -45,6 +45,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     restore.add_argument("--days", type=_days, default=14, help=f"how long, 1 to {_MOST_DAYS}; default: 14")
     restore.add_argument("--status", action="store_true", help="how far it is; changes nothing")
     restore.set_defaults(run=_restore)
+    deposit = command("deposit", "list a dataset for its deposition in EMPIAR: files, checksums, image sets")
+    deposit.add_argument("dataset", help="its name")
+    deposit.add_argument("--output", type=Path, metavar="FOLDER", help="default: deposit-DATASET")
+    deposit.set_defaults(run=_deposit)
     for each in (archive, restore):
         each.add_argument("--yes", action="store_true", help="do not ask")
         each.add_argument(
@@ -188,6 +192,16 @@ def _restore(parsed: argparse.Namespace) -> int:
         )
         told = ", ".join(f"{several(number, 'file')} {answer}" for answer, number in sorted(answers.items()))
         _say(parsed, f"{seen.name}: {told}. `cryoem restore {seen.name} --status` says when all of it is there")
+
+    return with_system(parsed, act)
+
+
+def _deposit(parsed: argparse.Namespace) -> int:
+    def act(clients: Clients, found: System) -> None:
+        from . import deposit, work
+
+        seen = work.look(clients, found, parsed.dataset, progress=_progress)
+        print(deposit.write(seen, parsed.output or Path(f"deposit-{seen.name}")))
 
     return with_system(parsed, act)
 

@@ -12,6 +12,8 @@ from .contents import Contents, Rule
 State = Literal["active", "finished", "archived", "restoring", "restored"]
 STATE_TAG, FINISHED = "cryoem-state", "finished"
 """The tag of objects that may be moved, as `cdk_cryoem.landing_zone` has it: the CDK need not be imported for it."""
+COMPLETE = "safe"
+"""State of a receipt that proves every file: the microscope's disk may be purged."""
 MOST_TAGS = 10
 """S3 takes no more on an object."""
 
@@ -94,9 +96,10 @@ def _receipt_problem(item: Mapping[str, Any], receipt: Mapping[str, Any] | None)
     name = item["sk"]
     if receipt is None:
         return f"{name} has no receipt"
-    if receipt.get("state") != "complete":
-        return f"the receipt of {name} is {receipt.get('state', 'unknown')}, not complete"
-    if "last_at" in receipt and float(item.get("last_at", 0)) > float(receipt["last_at"]):
+    if receipt.get("state") != COMPLETE:
+        why = f" ({receipt['reasons']})" if receipt.get("reasons") else ""
+        return f"the receipt of {name} is not complete: {receipt.get('state', 'unknown')}{why}"
+    if float(item.get("last_at", 0)) > float(receipt.get("dataset_last_at", 0)):
         return f"the receipt of {name} is older than its last file ({moment(float(item['last_at']))})"
     return ""
 
