@@ -9,10 +9,10 @@ import pytest
 import cdk_cryoem
 
 PUBLIC = [
-    "Association", "BandwidthWindow", "Capacity", "ClusterInputs", "CryoEmError", "CryoEmPlatform", "Cryosparc", "DATASET_LANDED", "DatasetGroup", "DatasetGroups", "Engine",
+    "Association", "BandwidthWindow", "Capacity", "ClusterInputs", "CryoEmError", "CryoEmPlatform", "Cryosparc", "CryosparcWeb", "DATASET_LANDED", "DatasetGroup", "DatasetGroups", "DatasetReceipts", "Engine",
     "FileSystemCare", "HeadNode", "HeadNodeDocuments", "HeadNodePrograms", "HookFunction", "ILustreStore", "InstanceShape",
     "JOB_EVENT_DETAIL_TYPE", "JOB_EVENT_SOURCE", "LandingZone", "Lane", "LaneHooks", "LaneManifest", "LustreStore",
-    "Microscope", "MicroscopeIngest", "MonthlyBudget", "NfsShare", "Notifications", "PLATFORM_EVENT_SOURCE", "ParallelCluster",
+    "Microscope", "MicroscopeIngest", "MonthlyBudget", "NfsShare", "Notifications", "OidcLogin", "PLATFORM_EVENT_SOURCE", "ParallelCluster",
     "ParallelClusterProvider", "Pcs", "PrivateNetwork", "Problem", "SecondCopy", "SmbShare", "Stage", "Waiting", "WorkingHours", "cluster_configuration", "default_lanes",
     "instance_shapes", "stage_lanes",
 ]  # fmt: skip

@@ -1,7 +1,9 @@
 """AWS CDK constructs for cryo-EM computing: movies land, lanes open, jobs run, nodes go."""
 
 from .cryosparc import Cryosparc
+from .cryosparc_web import CryosparcWeb, OidcLogin
 from .dataset_group import DatasetGroup, DatasetGroups
+from .dataset_receipts import DatasetReceipts
 from .engine import JOB_EVENT_DETAIL_TYPE, JOB_EVENT_SOURCE, Engine
 from .file_system_care import FileSystemCare
 from .head_node_programs import HeadNodePrograms
@@ -41,8 +43,10 @@ __all__ = [
     "CryoEmError",
     "CryoEmPlatform",
     "Cryosparc",
+    "CryosparcWeb",
     "DatasetGroup",
     "DatasetGroups",
+    "DatasetReceipts",
     "Engine",
     "FileSystemCare",
     "HeadNode",
@@ -61,6 +65,7 @@ __all__ = [
     "MonthlyBudget",
     "NfsShare",
     "Notifications",
+    "OidcLogin",
     "ParallelCluster",
     "ParallelClusterProvider",
     "Pcs",

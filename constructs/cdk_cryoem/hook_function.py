@@ -30,6 +30,7 @@ class HookFunction(Construct):
     handler: module of `cdk_cryoem_lambda` whose `handler` is called. environment: for the function.
     alarm_topic: told when a message could not be worked off in eight tries.
     batching_window: hints that arrive within it are looked at together. Default none.
+    memory_mib, timeout: of the function, default 512 MiB and 10 minutes.
     with_queue: False for a function that is called by a schedule only; it then has just the dead-letter queue.
 
     Costs: per million hints about 0.40 USD for the queue and 2 USD for the function. The role has no managed policies.
@@ -45,8 +46,11 @@ class HookFunction(Construct):
         alarm_topic: sns.ITopic,
         batching_window: Duration | None = None,
         with_queue: bool = True,
+        memory_mib: int = 512,
+        timeout: Duration | None = None,
     ) -> None:
         super().__init__(scope, id)
+        longest = timeout or _TIMEOUT
         self.dead_letter_queue: sqs.Queue = sqs.Queue(
             self,
             "DeadLetters",
@@ -68,8 +72,8 @@ class HookFunction(Construct):
             code=lambda_.Code.from_asset(str(lambda_root()), exclude=NOT_SHIPPED),
             environment=dict(environment),
             # Half a second of a cold start instead of one: the processor comes with the memory.
-            memory_size=512,
-            timeout=_TIMEOUT,
+            memory_size=memory_mib,
+            timeout=longest,
             # Of what a schedule calls: Lambda tries twice more, then leaves it here.
             dead_letter_queue=None if with_queue else self.dead_letter_queue,
             log_group=self.log_group,
@@ -84,7 +88,7 @@ class HookFunction(Construct):
                 enforce_ssl=True,
                 encryption=sqs.QueueEncryption.SQS_MANAGED,
                 # Six times the function's timeout, as the Lambda developer guide asks for; what fails is shown again sooner.
-                visibility_timeout=Duration.seconds(6 * int(_TIMEOUT.to_seconds())),
+                visibility_timeout=Duration.seconds(6 * int(longest.to_seconds())),
                 dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letter_queue, max_receive_count=8),
             )
             self.function.add_environment("QUEUE_URL", self.queue.queue_url)

@@ -9,6 +9,7 @@ from aws_cdk import Size
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
+from .dataset_receipts import DatasetReceipts
 from .engine import Engine
 from .ingest_pace import BandwidthWindow
 from .ingest_patterns import Software
@@ -43,7 +44,7 @@ class Microscope:
 
 
 class CryoEmPlatform(Construct):
-    """Landing zone, microscopes, file system, cluster and hooks, wired together.
+    """Landing zone, microscopes, file system, cluster, hooks and receipts, wired together.
 
     vpc: yours. subnet: the private subnet of cluster and file system (default: the first private one).
     lanes: default cpu, gpu1, gpu4, gpu8 and live. microscopes: by name.
@@ -119,10 +120,20 @@ class CryoEmPlatform(Construct):
                 provider_service_token=provider_service_token,
             )
         self.engine: Engine = engine
+        task_arns = [ingest.task_arn for ingest in self.microscopes.values()]
         self.hooks: LaneHooks = LaneHooks(
             self,
             "Hooks",
             engine=self.engine,
             landing_bucket=self.landing_zone.landing_bucket,
-            ingest_task_arns=[ingest.task_arn for ingest in self.microscopes.values()],
+            ingest_task_arns=task_arns,
+        )
+        self.receipts: DatasetReceipts = DatasetReceipts(
+            self,
+            "Receipts",
+            engine=self.engine,
+            landing_bucket=self.landing_zone.landing_bucket,
+            records=self.hooks.records,
+            alarm_topic=self.hooks.alarm_topic,
+            ingest_task_arns=task_arns,
         )

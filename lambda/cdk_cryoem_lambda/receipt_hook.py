@@ -107,13 +107,17 @@ def act(*, until: float = float("inf")) -> None:
         and due(item, known.get(str(item["sk"])), mark=_mark(transfers), not_safe_after=k.not_safe_after, now=now)
     ]
     failed: list[str] = []
+    states = {name: str(item["state"]) for name, item in known.items()}
     try:
         if waiting:
             listed = k.bucket.reports()
             looks = _looks(k.tasks, transfers, listed, now)
             for group in _groups(waiting):
-                failed += _write_group(k, group, known, listed, looks, _mark(transfers), now, until)
+                failed += _write_group(k, group, known, states, listed, looks, _mark(transfers), now, until)
     finally:
+        # The metric is read out of this line (cdk_cryoem.DatasetReceipts).
+        unsafe = sum(state == "not-safe" for state in states.values())
+        log.info("%s receipts were due", len(waiting), extra={"datasets_not_safe": unsafe})
         k.outbox.flush()
     if failed:
         raise RuntimeError("; ".join(failed))
@@ -177,13 +181,14 @@ def _write_group(
     k: Keeper,
     group: Sequence[Mapping[str, Any]],
     known: Mapping[str, Mapping[str, Any]],
+    states: dict[str, str],
     listed: receipt_store.Reports,
     looks: Mapping[str, Look | None],
     mark: str,
     now: float,
     until: float,
 ) -> list[str]:
-    """The receipts of some datasets, from one reading of the reports; what went wrong."""
+    """The receipts of some datasets, from one reading of the reports; what went wrong. states: what they are after it."""
     versions = {str(item["sk"]): k.bucket.versions(str(item["sk"])) for item in group}
     # Of replaced and deleted ones too: what a report tells of them counts.
     times = [each.at for files in versions.values() for some in files.values() for each in some]
@@ -205,7 +210,7 @@ def _write_group(
                 # Filled while the entries were read.
                 unreadable=tuple(read.unreadable),
             )
-            _write(k, item, known.get(name), found, made, mark, now)
+            states[name] = _write(k, item, known.get(name), found, made, mark, now)
         except Exception as error:
             # The others need not wait for it.
             log.exception("no receipt was written of dataset %s", name)
@@ -221,7 +226,7 @@ def _write(
     made: Receipt,
     mark: str,
     now: float,
-) -> None:
+) -> str:
     state = verdict(made, dataset, known, not_safe_after=k.not_safe_after, now=now)
     text = "".join(f"{each.line()}\n" for each in found.files)
     digest = hashlib.sha256("\n".join((text, *made.reasons)).encode()).hexdigest()
@@ -264,6 +269,7 @@ def _write(
         "; ".join(made.reasons),
         "" if written else " (somebody was faster)",
     )
+    return state
 
 
 def verdict(

@@ -164,7 +164,8 @@ class Bucket:
             text = gzip.decompress(self._get(receipts.manifest_key(dataset)))
             lines = [File.parse(line) for line in text.splitlines()]
         except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchKey":
+            # S3 says AccessDenied of what is not there to who may not list it.
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "AccessDenied"):
                 raise
             return {}
         except (OSError, EOFError, ValueError, TypeError):

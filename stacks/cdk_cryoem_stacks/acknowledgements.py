@@ -290,7 +290,10 @@ def _acknowledge_parts(
 def _acknowledge_receipts(landing_zone: LandingZone, receipts: DatasetReceipts) -> None:
     bucket = _spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, receipts)
     for place, reason in (
-        (f"{DATASETS_PREFIX}*", "Checksums of versions whose names the microscope chooses; this reads, and nothing is written"),
+        (
+            f"{DATASETS_PREFIX}*",
+            "Checksums of versions whose names the microscope chooses; this reads, and nothing is written",
+        ),
         (f"{REPORTS_PREFIX}*", "DataSync names its reports after executions; they are only read"),
         (f"{DATASETS_PREFIX}*{RECEIPT_SUFFIX}", "A receipt is called after its dataset, which the microscope names"),
         (f"{DATASETS_PREFIX}*{MANIFEST_SUFFIX}", "A manifest is called after its dataset, which the microscope names"),

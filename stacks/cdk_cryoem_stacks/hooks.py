@@ -9,13 +9,13 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from cdk_cryoem import Engine, FileSystemCare, LaneHooks, LustreStore, MonthlyBudget, Notifications
+from cdk_cryoem import DatasetReceipts, Engine, FileSystemCare, LaneHooks, LustreStore, MonthlyBudget, Notifications
 
 from .config import Config
 
 
 class HooksStack(Stack):
-    """LaneHooks, FileSystemCare, and MonthlyBudget and Notifications when the file has their sections."""
+    """LaneHooks, DatasetReceipts, FileSystemCare, and MonthlyBudget and Notifications when the file has their sections."""
 
     def __init__(
         self,
@@ -43,6 +43,16 @@ class HooksStack(Stack):
             waiting=config.waiting.waiting() if config.waiting else None,
             awake=config.head_node.awake.working_hours() if config.head_node.awake else None,
             system=config.name,
+        )
+        self.receipts: DatasetReceipts = DatasetReceipts(
+            self,
+            "Receipts",
+            engine=engine,
+            landing_bucket=landing_bucket,
+            records=self.hooks.records,
+            alarm_topic=self.hooks.alarm_topic,
+            ingest_task_arns=ingest_task_arns,
+            sentinel=config.landing.sentinel,
         )
         self.file_system_care: FileSystemCare = FileSystemCare(
             self,

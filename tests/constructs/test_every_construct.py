@@ -166,7 +166,7 @@ def test_every_queue_refuses_plain_http(template: dict[str, Any]) -> None:
         in [s.get("Condition") for s in policy["Properties"]["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
     }
     assert guarded == set(resources(template, "AWS::SQS::Queue"))
-    assert len(guarded) == 11
+    assert len(guarded) == 13
 
 
 def test_nothing_has_a_physical_name_but_the_two_that_must(template: dict[str, Any]) -> None:

@@ -45,6 +45,13 @@ def test_the_function_runs_the_named_handler(made: Made) -> None:
     )
 
 
+def test_a_function_that_needs_more_gets_it_and_its_queue_waits_as_much_longer(stack: Stack) -> None:
+    hook(stack, memory_mib=2048, timeout=Duration.minutes(15))
+    template = Template.from_stack(stack)
+    template.has_resource_properties("AWS::Lambda::Function", {"MemorySize": 2048, "Timeout": 900})
+    template.has_resource_properties("AWS::SQS::Queue", {"VisibilityTimeout": 5400})
+
+
 def test_the_role_has_no_managed_policies(made: Made) -> None:
     made[2].resource_count_is("AWS::IAM::Role", 1)
     made[2].all_resources_properties("AWS::IAM::Role", {"ManagedPolicyArns": Match.absent()})

@@ -44,7 +44,7 @@ def twice(new_stack: Callable[[str], Stack]) -> tuple[Stack, CryoEmPlatform, Tem
 def test_two_platforms_fit_in_one_stack(twice: tuple[Stack, CryoEmPlatform, Template]) -> None:
     template = twice[2]
     for kind, count in (
-        ("AWS::S3::Bucket", 6), ("AWS::FSx::FileSystem", 2), ("Custom::PclusterCluster", 2), ("AWS::Lambda::Function", 8),
+        ("AWS::S3::Bucket", 6), ("AWS::FSx::FileSystem", 2), ("Custom::PclusterCluster", 2), ("AWS::Lambda::Function", 10),
         ("AWS::DataSync::Task", 0),
     ):  # fmt: skip
         template.resource_count_is(kind, count)

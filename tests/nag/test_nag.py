@@ -106,6 +106,7 @@ def test_two_microscopes_and_no_budget_have_no_finding_and_nothing_more_is_ackno
 
 # What is acknowledged besides, in systems that have it.
 BACKUPS = "AwsSolutions-IAM5[Resource::<storage's export>/backups/*]"
+LISTINGS = BACKUPS.replace("backups", "listings")
 SECOND_COPY = [
     f"storage/LandingZone/ReplicationRole/DefaultPolicy: AwsSolutions-IAM5[Resource::{bucket}/*]"
     for bucket in ("arn:aws:s3:::second-copy", "<resource>")
@@ -138,7 +139,13 @@ def test_everything_on_pcs_has_no_finding_and_this_much_more_is_acknowledged(
     assert (report["conclusion"], report["violations"]) == ("success", [])
     more = set(acknowledged(report)) - set(ACKNOWLEDGED.read_text().splitlines())
     assert sorted(more) == sorted(
-        [*PCS, f"cluster/Cluster/HeadNodeRole/DefaultPolicy: {BACKUPS}", RELEASE, *SECOND_COPY]
+        [
+            *PCS,
+            f"cluster/Cluster/HeadNodeRole/DefaultPolicy: {BACKUPS}",
+            f"cluster/Cluster/HeadNodeRole/DefaultPolicy: {LISTINGS}",
+            RELEASE,
+            *SECOND_COPY,
+        ]
     )
     for found in report["suppressedViolations"]:
         assert len(found["reason"]) > 40, found["acknowledgedId"]
