@@ -65,6 +65,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         file_system=storage.file_system,
         results_bucket=storage.landing_zone.results_bucket,
         provider_service_token=token if isinstance(token, str) else None,
+        web_subnets=network.subnets_for_a_load_balancer(public=config.web.internet_facing) if config.web else (),
         env=env,
     )
     hooks = HooksStack(

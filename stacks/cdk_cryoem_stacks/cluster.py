@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -13,9 +14,10 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from cdk_cryoem import Cryosparc, HeadNode, ILustreStore, Lane, ParallelCluster, Pcs
+from cdk_cryoem import Cryosparc, CryosparcWeb, HeadNode, ILustreStore, Lane, ParallelCluster, Pcs
 
 from .config import Config
+from .web import web
 
 
 class _Common(TypedDict):
@@ -29,6 +31,7 @@ class _Common(TypedDict):
     cryosparc: Cryosparc | None
     backup_bucket: s3.IBucket
     stages: dict[str, str]
+    head_node_security_groups: list[ec2.ISecurityGroup]
     tags: dict[str, str]
 
 
@@ -47,11 +50,13 @@ class ClusterStack(Stack):
         file_system: ILustreStore,
         results_bucket: s3.IBucket,
         provider_service_token: str | None,
+        web_subnets: Sequence[ec2.ISubnet] = (),
         **kwargs: object,
     ) -> None:
         super().__init__(scope, id, **kwargs)  # type: ignore[arg-type]
         head_node, boundary = config.head_node, config.permissions_boundary_arn
         cryosparc = self._cryosparc(config)
+        self.web: CryosparcWeb | None = web(self, config.web, vpc, web_subnets) if config.web else None
         common = _Common(
             vpc=vpc,
             subnet=subnet,
@@ -68,6 +73,7 @@ class ClusterStack(Stack):
             cryosparc=cryosparc,
             backup_bucket=results_bucket,
             stages=config.stages,
+            head_node_security_groups=[self.web.head_node_security_group] if self.web else [],
             tags={"cryoem:system": config.name, **config.tags},
         )
         self.engine: ParallelCluster | Pcs
@@ -95,6 +101,9 @@ class ClusterStack(Stack):
                 ),
                 log_retention_days=config.log_retention_days,
             )
+        if self.web is not None:
+            self.web.serve(self.engine)
+            CfnOutput(self, "WebAddress", value=self.web.load_balancer.load_balancer_dns_name)
         CfnOutput(self, "HeadNode", value=self.engine.head_node_instance_id)
         CfnOutput(self, "LaneManifest", value=self.engine.lane_manifest.parameter_name)
         CfnOutput(self, "EventBus", value=self.engine.event_bus.event_bus_name)

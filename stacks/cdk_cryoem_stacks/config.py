@@ -35,6 +35,7 @@ from .config_sections import (
     report,
 )
 from .config_storage import DeletionConfig, FileSystemConfig, LandingConfig
+from .config_web import WebConfig, place_problems
 from .deletion import deletion_warning
 
 
@@ -71,6 +72,7 @@ class Config(Section):
         default_factory=dict, description="Lane of a processing stage, where another than the default one is wanted"
     )
     cryosparc: CryosparcConfig | None = None
+    web: WebConfig | None = None
     processing: ProcessingConfig | None = None
     budget: BudgetConfig | None = None
     notifications: NotificationsConfig | None = None
@@ -109,6 +111,7 @@ class Config(Section):
             *self._sentinel_problems(),
             *groups_problems(self.groups, account=self.account),
             *stage_problems(self.stages, self.all_lanes()),
+            *place_problems(self.web, self.network),
             *way_out_problems(self.network, engine=self.engine, has_cryosparc=self.cryosparc is not None),
             *size_problems(
                 manifest_text(

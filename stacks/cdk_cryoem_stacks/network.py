@@ -47,7 +47,10 @@ class NetworkStack(Stack):
         )
         self.vpc = self.network.vpc
         self.subnet = self.network.subnet
-        # Used on PCS alone: an export that goes while the cluster still imports it would make a change of engine fail.
+        # Used by some configurations and not by others: an export that goes while the cluster still imports it would make
+        # the deployment fail that stops using it.
+        for subnet in (*self.network.private_subnets, *self.network.public_subnets):
+            self.export_value(subnet.subnet_id)
         made = self.subnet.node.default_child
         assert isinstance(made, ec2.CfnSubnet)
         self.export_value(made.attr_availability_zone)

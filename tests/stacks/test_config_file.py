@@ -21,6 +21,7 @@ from cdk_cryoem import (
     Lane,
     Problem,
     cryosparc,
+    cryosparc_web,
     dataset_group,
     default_lanes,
     landing_zone,
@@ -45,6 +46,7 @@ from cdk_cryoem_stacks import (
     config_network,
     config_sections,
     config_storage,
+    config_web,
 )
 from cdk_cryoem_stacks.config import Config
 from cdk_cryoem_stacks.config_file import ConfigError, Finding, load, schema
@@ -55,6 +57,13 @@ LANE = "{name: NAME, instance_types: [g5.4xlarge], gpus: 1}"
 TWIN = f"{LANE[:-1]}, spot_twin: true}}"
 ON_PCS = "name: em\nengine: pcs\npcs: {ami_id: ami-0a1b2c3d, size: LARGE}\n"
 RESERVATION = "cr-0a1b2c3d4e5f60718"
+CERTIFICATE = "arn:aws:acm:us-east-1:111122223333:certificate/01234567-89ab-cdef-0123-456789abcdef"
+WEB = f"name: em\nweb:\n  certificate_arn: {CERTIFICATE}\n  allowed_from: [10.0.0.0/8]\n"
+LOGIN = (
+    "  login:\n    issuer: https://a/i\n    authorization_endpoint: https://a/a\n    token_endpoint: https://a/t\n"
+    "    user_info_endpoint: https://a/u\n    client_id: em\n"
+    "    client_secret_arn: arn:aws:secretsmanager:us-east-1:111122223333:secret:login-AbCdEf\n"
+)
 LICENSE = "arn:aws:secretsmanager:us-east-1:111122223333:secret:cryosparc-AbCdEf"
 
 
@@ -164,6 +173,23 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
         "network.nat", False, "get.cryosparc.com"),
     "no way out and no endpoints": (f"{ON_PCS}network: {{nat: false, endpoints: [standard, ec2]}}\n", 4,
                                     "network.endpoints", ["standard", "ec2"], "Add pcs"),
+    "web for everybody": (f"name: em\nweb: {{certificate_arn: '{CERTIFICATE}', allowed_from: [0.0.0.0/0]}}\n", 2,
+                          "web.allowed_from", "0.0.0.0/0", "never all of them"),
+    "web for nobody": (f"name: em\nweb: {{certificate_arn: '{CERTIFICATE}', allowed_from: []}}\n", 2, "web.allowed_from", [],
+                       "1 to 50"),
+    "public web without a login": (f"{WEB}  internet_facing: true\n", 2, "web.login", None, "a login, with internet_facing"),
+    "login without https": (f"{WEB}{LOGIN.replace('https://a/i', 'http://a/i')}", 6, "web.login.issuer", "http://a/i",
+                            "an https address"),
+    "a login for a month": (f"{WEB}{LOGIN}    session_hours: 720\n", 12, "web.login.session_hours", 720, "1 to 168"),
+    "web in one zone": (f"{WEB}network: {{availability_zone: us-east-1b}}\n", 5, "network.availability_zone", "us-east-1b",
+                        "in two zones"),
+    "subnets of a new network": (f"{WEB}  subnet_ids: [subnet-1, subnet-2]\n", 5, "web.subnet_ids", ["subnet-1", "subnet-2"],
+                                 "nothing without vpc_id"),
+    "web in a network of yours": (
+        f"{WEB}  subnet_ids: [subnet-1]\nnetwork:\n  vpc_id: vpc-12345678\n  subnet_id: subnet-12345678\n"
+        "  availability_zone: us-east-1b\n", 5, "web.subnet_ids", ["subnet-1"], "two subnets or more"),
+    "web and no way out": (f"{ON_PCS}network: {{nat: false, endpoints: [all]}}\n{WEB[9:]}{LOGIN}", 8, "web.login", "given",
+                           "nothing with nat: false"),
     "account without quotes": ("name: em\naccount: 111122223333\n", 2, "account", 111122223333, "text"),
     "no name": ("region: us-east-1\n", 1, "name", "nothing", "it has no default"),
     "empty file": ("", 1, "cryoem.yaml", "an empty file", "at least a name"),
@@ -356,6 +382,9 @@ def test_one_mistake_is_one_finding(wrong: str, tmp_path: Path) -> None:
 
 # Rules that no file can break, because it cannot say such a thing; the constructs' own tests break them.
 UNREACHABLE = {
+    "cdk_cryoem.cryosparc_web: 'port'": "the stacks leave it at cryoSPARC's own",
+    "cdk_cryoem.cryosparc_web: 'region'": "the file always names one",
+    "cdk_cryoem.cryosparc_web: 'subnets'": "WebConfig has its rule, at its line",
     "cdk_cryoem.dataset_group: 'group'": "a grant's own argument",
     "cdk_cryoem.dataset_group: 'groups'": "no groups: none are made",
     "cdk_cryoem.dataset_group: f'groups[{index}].readers'": "GroupConfig has its rule, at its line",
@@ -390,7 +419,7 @@ def rules(module: ModuleType) -> Iterator[tuple[range, str]]:
 
 
 def test_every_rule_has_a_wrong_value_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = (config, config_file, config_groups, config_microscope, config_network, config_sections, config_storage, cryosparc, lane_module, lane_manifest, lustre_rules, microscope_ingest,
+    modules = (config, config_file, config_groups, config_microscope, config_network, config_sections, config_storage, config_web, cryosparc, cryosparc_web, lane_module, lane_manifest, lustre_rules, microscope_ingest,
                monthly_budget, notifications, parallel_cluster, pcs_rules, private_network, stages, waiting)  # fmt: skip
     modules = (*modules, dataset_group, landing_zone, replication)
     broken: set[tuple[str, int]] = set()
