@@ -23,6 +23,9 @@ _ARNS = {
     "AWS::Logs::LogGroup": "arn:aws:logs:{region}:{account}:log-group:{name}:*",
     "AWS::SecretsManager::Secret": "arn:aws:secretsmanager:{region}:{account}:secret:{name}-AbCdEf",
     "AWS::StepFunctions::StateMachine": "arn:aws:states:{region}:{account}:stateMachine:{name}",
+    "AWS::Events::EventBus": "arn:aws:events:{region}:{account}:event-bus/{name}",
+    "AWS::DynamoDB::GlobalTable": "arn:aws:dynamodb:{region}:{account}:table/{name}",
+    "AWS::FSx::FileSystem": "arn:aws:fsx:{region}:{account}:file-system/{name}",
     "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:{region}:{account}:alarm:{name}",
 }
 # Of these, Ref is the ARN.
@@ -75,6 +78,8 @@ class Deployed:
     def arn(self, stack: str, logical: str) -> str:
         """A resource's ARN."""
         resource = self._resource(stack, logical)
+        if self.name(stack, logical).startswith("arn:"):
+            return self.name(stack, logical)
         _, service, kind = (resource["Type"].split("::") + ["", ""])[:3]
         pattern = _ARNS.get(
             resource["Type"], f"arn:aws:{service.lower()}:{{region}}:{{account}}:{kind.lower()}/{{name}}"
