@@ -630,3 +630,11 @@ def test_the_library_does_not_need_cdk_nag() -> None:
         check=True,
     )
     assert said.stdout == "False False\n"
+
+
+def test_the_page_has_every_rule_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "checks.md").read_text().splitlines()
+    rows = [line for line in page if line.startswith("| `")]
+    assert sorted(rows) == sorted(
+        f"| `{rule.name}` | {rule.level} | {rule.info} | {rule.explanation} |" for rule in RULES
+    )

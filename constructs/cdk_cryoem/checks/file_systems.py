@@ -105,7 +105,8 @@ FILE_SYSTEM_RULES = (
     Rule(
         name="AssociationImportsNoDeletions",
         info="What is deleted in S3 disappears under running jobs, exported or not.",
-        explanation="Take DELETED out of AutoImportPolicy; stale names are removed with the dataset.",
+        explanation="A deletion in S3, also one by mistake, would take the copy on the file system with it. Take DELETED out "
+        "of AutoImportPolicy.",
         find=_imports_deletions,
     ),
     Rule(
