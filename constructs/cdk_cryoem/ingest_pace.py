@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as cloudwatch_actions
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as targets
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -102,9 +104,27 @@ class IngestPace(Construct):
             self,
             "Schedule",
             schedule=scheduler.ScheduleExpression.rate(Duration.minutes(10)),
-            target=targets.LambdaInvoke(self.function, role=self.schedule_role, retry_attempts=1),
+            target=targets.LambdaInvoke(
+                self.function, role=self.schedule_role, retry_attempts=1, dead_letter_queue=self.dead_letter_queue
+            ),
             description="Keep the microscope's transfer at what the hour allows",
         )
+
+    def alarm(self, topic: sns.ITopic, *, scope: Construct, id: str) -> cloudwatch.Alarm:
+        """Tell topic when a look failed three times: the bandwidth stays what it was. Costs: 0.10 USD a month."""
+        alarm = self.dead_letter_queue.metric_approximate_number_of_messages_visible(
+            period=Duration.minutes(5), statistic="Maximum"
+        ).create_alarm(
+            scope,
+            id,
+            alarm_description="The bandwidth of a microscope's transfer could not be set: see the log group of its function",
+            threshold=1,
+            evaluation_periods=1,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(cloudwatch_actions.SnsAction(topic))
+        return alarm
 
     def metric_errors(self) -> cloudwatch.Metric:
         """Looks that failed: the bandwidth stays what it was."""

@@ -128,6 +128,8 @@ class CryoEmPlatform(Construct):
             landing_bucket=self.landing_zone.landing_bucket,
             ingest_task_arns=task_arns,
         )
+        for ingest in self.microscopes.values():
+            ingest.alarm_through(self.hooks.alarm_topic)
         self.receipts: DatasetReceipts = DatasetReceipts(
             self,
             "Receipts",

@@ -245,6 +245,7 @@ def _acknowledge_parts(
             f"AwsSolutions-IAM5[Resource::{task}/execution/*]",
             "Executions of this one task get their names when they start; the hook only reads them",
         )
+        _acknowledge_ingest(ingest)
     login = engine.programs.cryosparc_login
     _accept(
         login,
@@ -299,6 +300,28 @@ def _acknowledge_receipts(landing_zone: LandingZone, receipts: DatasetReceipts) 
         (f"{DATASETS_PREFIX}*{MANIFEST_SUFFIX}", "A manifest is called after its dataset, which the microscope names"),
     ):
         _accept(receipts.hook.role, f"AwsSolutions-IAM5[Resource::{bucket}/{place}]", reason)
+
+
+def _acknowledge_ingest(ingest: MicroscopeIngest) -> None:
+    if ingest.schedule is not None:
+        _accept(
+            ingest.schedule.dead_letter_queue,
+            "AwsSolutions-SQS3",
+            "It is the dead-letter queue of a schedule, which the rule does not look for",
+        )
+    if ingest.pace is not None:
+        task = _spelled(ingest, ingest.task_arn, ingest.pace)
+        _accept(
+            ingest.pace.role,
+            f"AwsSolutions-IAM5[Resource::{task}/execution/*]",
+            "Executions of this one task get their names when they start; the function sets their bandwidth",
+        )
+        function = Stack.of(ingest).get_logical_id(ingest.pace.function.node.default_child)  # type: ignore[arg-type]
+        _accept(
+            ingest.pace.schedule_role,
+            f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
+            "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
+        )
 
 
 def _acknowledge_care(stacks: Stacks) -> None:

@@ -14,7 +14,7 @@ from cdk_cryoem.problems import require
 from .acknowledgements import acknowledge, acknowledge_deletion, acknowledge_everywhere
 from .cluster import ClusterStack
 from .config import Config
-from .deletion import deletable, deletion_problems, deletion_warning
+from .deletion import Keys
 from .flags import DELETE_CONTEXT, FLAGS, SERVICE_TOKEN_CONTEXT
 from .hooks import HooksStack
 from .ingest import IngestStack
@@ -38,8 +38,8 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
     token = app.node.try_get_context(SERVICE_TOKEN_CONTEXT)
 
     asked = app.node.try_get_context(DELETE_CONTEXT)
-    keys = {"system": name, "allowed": config.deletion.allowed, "given": None if asked is None else str(asked)}
-    require(name, deletion_problems(**keys))
+    keys = Keys(system=name, allowed=config.deletion.allowed, given=None if asked is None else str(asked))
+    require(name, keys.problems())
 
     network = NetworkStack(app, f"{name}-network", config=config.network, env=env)
     storage = StorageStack(
@@ -48,10 +48,10 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         config=config,
         vpc=network.vpc,
         subnet=network.subnet,
-        deletable=deletable(**keys),
+        deletable=keys.deletable,
         env=env,
     )
-    warning = deletion_warning(**keys)
+    warning = keys.warning()
     if warning is not None:
         Annotations.of(storage).add_warning_v2(DELETE_CONTEXT, warning)
     ingest = IngestStack(app, f"{name}-ingest", config=config, landing_zone=storage.landing_zone, env=env)
@@ -80,6 +80,8 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
     )
     if storage.landing_zone.second_copy is not None:
         storage.landing_zone.alarm_on_failed_copies(hooks.hooks.alarm_topic, scope=hooks)
+    for microscope in ingest.microscopes.values():
+        microscope.alarm_through(hooks.hooks.alarm_topic, scope=hooks)
     # The file system's associations and the cluster use it without naming it.
     cluster.add_stack_dependency(storage)
     for key, value in {"cryoem:system": name, **config.tags}.items():
@@ -90,7 +92,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
     stacks = Stacks(network=network, storage=storage, ingest=ingest, cluster=cluster, hooks=hooks)
     acknowledge(stacks)
     acknowledge_everywhere(app)
-    if deletable(**keys):
+    if keys.deletable:
         acknowledge_deletion(storage)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app), CryoEmChecks(app))
     return stacks

@@ -12,6 +12,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sns as sns
 from aws_cdk.assertions import Match, Template
 
 from cdk_cryoem import (
@@ -352,6 +353,41 @@ def test_an_overlapping_start_raises_no_alarm(often: Made) -> None:
     often[2].all_resources_properties(
         "AWS::DataSync::Task", {"Options": Match.object_like({"TaskQueueing": "ENABLED"})}
     )
+
+
+def test_somebody_is_told_when_no_start_of_a_day_was_taken_and_when_the_bandwidth_cannot_be_set(stack: Stack) -> None:
+    bucket, topic = s3.Bucket.from_bucket_name(stack, "Landing", "movies"), sns.Topic(stack, "Topic")
+    ingest = MicroscopeIngest(
+        stack,
+        "Krios",
+        share=NFS,
+        landing_bucket=bucket,
+        agent_arn=AGENT,
+        schedule_expression="rate(15 minutes)",
+        bandwidth_windows=[BandwidthWindow(hours=WorkingHours())],
+    )
+    elsewhere = Stack(stack, "Elsewhere")
+    assert len(ingest.alarm_through(topic)) == 2
+    ingest.alarm_through(topic, scope=elsewhere)
+    plain = MicroscopeIngest(stack, "Plain", share=NFS, landing_bucket=bucket, agent_arn=AGENT)
+    assert not plain.alarm_through(topic)
+    template = Template.from_stack(stack)
+    assert ingest.schedule is not None
+    assert ingest.pace is not None
+    for queue, least in ((ingest.schedule.dead_letter_queue, 93), (ingest.pace.dead_letter_queue, 1)):
+        template.has_resource_properties(
+            "AWS::CloudWatch::Alarm",
+            {
+                "MetricName": "ApproximateNumberOfMessagesVisible",
+                "Dimensions": [{"Name": "QueueName", "Value": stack.resolve(queue.queue_name)}],
+                "Threshold": least,
+                "TreatMissingData": "notBreaching",
+                "AlarmActions": [stack.resolve(topic.topic_arn)],
+            },
+        )
+    # 93 of the 96 starts of a day, of which the queue keeps no other.
+    template.has_resource_properties("AWS::SQS::Queue", {"MessageRetentionPeriod": 86400})
+    assert set(Template.from_stack(elsewhere).find_resources("AWS::CloudWatch::Alarm")) != set()
 
 
 def test_windows_of_bandwidth_reach_the_function_which_may_update_this_task_alone(often: Made) -> None:
