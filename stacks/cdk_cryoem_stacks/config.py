@@ -36,7 +36,7 @@ from .config_sections import (
 )
 from .config_storage import DeletionConfig, FileSystemConfig, LandingConfig
 from .config_web import WebConfig, place_problems
-from .deletion import deletion_warning
+from .deletion import Keys
 
 
 def _default_lanes() -> list[LaneConfig]:
@@ -182,7 +182,7 @@ class Config(Section):
         """What is allowed and probably not meant."""
         lanes = self.all_lanes()
         tokens = self.cryosparc.license_tokens if self.cryosparc else None
-        keys = deletion_warning(system=self.name, allowed=self.deletion.allowed)
+        keys = Keys(system=self.name, allowed=self.deletion.allowed).warning()
         return [
             *lane_warnings(lanes, stage_lanes(lanes, self.stages), tokens),
             *way_out_warnings(self.network),

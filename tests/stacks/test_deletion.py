@@ -13,7 +13,7 @@ from cdk_cryoem import CryoEmError
 from cdk_cryoem_stacks.app import build, make_app
 from cdk_cryoem_stacks.config import Config
 from cdk_cryoem_stacks.config_storage import DELETABLE
-from cdk_cryoem_stacks.deletion import deletable, deletion_problems, deletion_warning
+from cdk_cryoem_stacks.deletion import Keys
 from cdk_cryoem_stacks.flags import DELETE_CONTEXT
 from cdk_cryoem_stacks.system import Stacks
 
@@ -129,8 +129,7 @@ def test_both_keys_are_announced(built: Callable[..., Built]) -> None:
 @pytest.mark.parametrize("allowed", [[], ["landing"], list(DELETABLE)])
 @pytest.mark.parametrize("given", [None, "", "em", "other", "True"])
 def test_the_decision(allowed: list[str], given: str | None) -> None:
-    goes = deletable(system="em", allowed=allowed, given=given)
-    wrong = list(deletion_problems(system="em", allowed=allowed, given=given))
-    assert goes == (set(allowed) if given == "em" else set())
-    assert bool(wrong) is (given is not None and (given != "em" or not allowed))
-    assert (deletion_warning(system="em", allowed=allowed, given=given) is None) is (not allowed)
+    keys = Keys(system="em", allowed=allowed, given=given)
+    assert keys.deletable == (set(allowed) if given == "em" else set())
+    assert bool(list(keys.problems())) is (given is not None and (given != "em" or not allowed))
+    assert (keys.warning() is None) is (not allowed)
