@@ -70,6 +70,28 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     status = command("status", "show on one page what the system does, and what its jobs cost", changes=False)
     status.add_argument("--json", action="store_true", help="print one JSON document")
     status.set_defaults(run=_status)
+    verify = command(
+        "verify", "compare a dataset on the share, in the bucket and on the file system with its manifest", changes=False
+    )
+    verify.add_argument("dataset", help="its name: the folder's name on the microscope's share")
+    verify.add_argument(
+        "--checksums", action="store_true", help="read every file on the file system; cold ones come back from S3"
+    )
+    verify.add_argument(
+        "--share", type=Path, metavar="FOLDER", help="the microscope's share as it is mounted here; its files are read too"
+    )
+    verify.add_argument("--json", action="store_true", help="print one JSON document, with every file that is not verified")
+    verify.set_defaults(run=_verify)
+    teardown = command(
+        "teardown",
+        "say what would be lost with the file system, or how to destroy the system; deletes nothing",
+        changes=False,
+    )
+    teardown.add_argument(
+        "--export", action="store_true", help="first export what is below /projects and not in S3 yet"
+    )
+    teardown.add_argument("--json", action="store_true", help="print one JSON document, with every file")
+    teardown.set_defaults(run=_teardown)
 
 
 def _hours(text: str) -> float:
@@ -311,6 +333,50 @@ def _status(parsed: argparse.Namespace) -> int:
     def act(clients: Clients, found: System) -> None:
         seen = status.look(clients, found, now=time.time())
         print(json.dumps(seen.document(), indent=2) if parsed.json else report.as_text(seen))
+
+    return _with_system(parsed, act)
+
+
+def _verify(parsed: argparse.Namespace) -> int:
+    from . import land, verify
+    from .ask import Failed
+    from .find import storage
+    from .records import Records
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def act(clients: Clients, found: System) -> None:
+        records = Records(clients, found.table)
+        if records.item(land.KIND, parsed.dataset) is None:
+            raise Failed(land.unknown(parsed.dataset, (str(each["sk"]) for each in records.items(land.KIND))))
+        bucket = storage(clients, found.target).landing_bucket
+        seen = verify.look(
+            clients, found, bucket, parsed.dataset, checksums=parsed.checksums, share=parsed.share, say=say
+        )
+        # A name may hold bytes that are no UTF-8.
+        text = json.dumps(seen.document(), indent=2) if parsed.json else verify.as_text(seen)
+        print(text.encode(errors="backslashreplace").decode())
+        if not seen.verified:
+            raise Failed(f"not all of {parsed.dataset} is verified")
+
+    return _with_system(parsed, act)
+
+
+def _teardown(parsed: argparse.Namespace) -> int:
+    from . import teardown
+    from .ask import Failed
+    from .find import storage
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def act(clients: Clients, found: System) -> None:
+        kept = storage(clients, found.target)
+        verdict = teardown.look(clients, found, kept, say=say, exports=parsed.export)
+        print(json.dumps(verdict.document(), indent=2) if parsed.json else teardown.as_text(verdict, kept))
+        if not verdict.safe:
+            raise Failed("nothing of this system may be destroyed yet")
 
     return _with_system(parsed, act)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_fsx import FSxClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_ssm import SSMClient
@@ -133,6 +134,11 @@ class Clients:
         """The buckets."""
         config = _BOTO.merge(BotoConfig(max_pool_connections=S3_CONNECTIONS))
         return self._session.client("s3", region_name=self._region, config=config)
+
+    @functools.cached_property
+    def fsx(self) -> FSxClient:
+        """The file system."""
+        return self._session.client("fsx", region_name=self._region, config=_BOTO)
 
 
 def session() -> boto3.Session:

@@ -87,7 +87,7 @@ def look(clients: Clients, found: System, *, now: float) -> Status:
         account=found.account,
         at=now,
         head_node=_head_node(clients, found.head_node),
-        nodes=_nodes(clients, found),
+        nodes=nodes_on(clients, found),
         requests=[_named(item) for item in records.items("request")],
         lanes=_named(lanes) if lanes else None,
         dataset_counts=count_datasets(datasets),
@@ -148,7 +148,9 @@ def _head_node(clients: Clients, instance: str) -> Instance:
     return Instance(id=instance, type="", state="gone", since=0.0)
 
 
-def _nodes(clients: Clients, found: System) -> list[Instance]:
+def nodes_on(clients: Clients, found: System) -> list[Instance]:
+    """The system's instances that are on, the oldest first, without the head node. Errors: Failed."""
+
     def read() -> list[Instance]:
         pages = clients.ec2.get_paginator("describe_instances").paginate(
             Filters=[
