@@ -24,6 +24,10 @@ from cdk_cryoem import (
     cryosparc_web,
     dataset_group,
     default_lanes,
+    ingest_pace,
+    ingest_patterns,
+    ingest_rules,
+    ingest_schedule,
     landing_zone,
     lane_manifest,
     lustre_rules,
@@ -219,6 +223,35 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
                        "17 hex digits"),
     "no key of an agent": (microscope("nfs: {host: h, path: /k}", "activation_key: abc"), 5,
                            "microscopes[0].activation_key", "abc", "five groups of five"),
+    "schedule that is too fast": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "schedule: rate(4 minutes)"), 6,
+                                  "microscopes[0].schedule", "rate(4 minutes)", "5 minutes apart or more"),
+    "too many agents": (
+        microscope("nfs: {host: h, path: /k}", f"agent_arns: [{', '.join(f'{AGENT[:-1]}{n}' for n in range(9))}]"), 5,
+        "microscopes[0].agent_arns", "9 agents", "1 to 8"),
+    "an agent twice": (microscope("nfs: {host: h, path: /k}", f"agent_arns: [{AGENT}, {AGENT}]"), 5,
+                       "microscopes[0].agent_arns", [AGENT, AGENT], "each agent once"),
+    "no pattern": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "exclude_patterns: ['/a|/b']"), 6,
+                   "microscopes[0].exclude_patterns", "/a|/b", "one pattern each"),
+    "no folder to include": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "include_patterns: ['*.mrc']"), 6,
+                             "microscopes[0].include_patterns", "*.mrc", "with a * at its end only"),
+    "an exclude without a beginning": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "exclude_patterns: [atlas]"), 6,
+                                       "microscopes[0].exclude_patterns", "atlas", "begins with /"),
+    "movies excluded": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "exclude_patterns: ['*.eer']"), 6,
+                        "microscopes[0].exclude_patterns", "*.eer", "hits no movie"),
+    "a long filter": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", f"include_patterns: [/{'a' * 102_400}]"), 6,
+                      "microscopes[0].include_patterns", "102401 characters", "102400 characters together"),
+    "the sentinel excluded": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "exclude_patterns: ['*/DO*']") + "\nlanding: {sentinel: DONE}\n", 6,
+                              "microscopes[0].exclude_patterns", "*/DO*", "does not hit the sentinel DONE"),
+    "a sentinel that is never copied": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}") + "\nlanding: {sentinel: done.tmp}\n", 6,
+                                        "landing.sentinel", "done.tmp", "a name that is copied"),
+    "no bandwidth in a window": (
+        microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "bandwidth_windows:", '  - {start: "08:00", end: "18:00", limit_mibps: 0}'), 7,
+        "microscopes[0].bandwidth_windows[0].limit_mibps", 0, "1 or more"),
+    "a window that ends before it begins": (
+        microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "bandwidth_windows:", '  - {start: "18:00", end: "08:00"}'), 7,
+        "microscopes[0].bandwidth_windows[0].end", "08:00", "a time after start"),
+    "a microscope's time zone": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "time_zone: Vienna"), 6,
+                                 "microscopes[0].time_zone", "Vienna", "IANA database"),
     "no bandwidth": (microscope("nfs: {host: h, path: /k}", f"agent_arn: {AGENT}", "bandwidth_limit_mibps: 0"), 6,
                      "microscopes[0].bandwidth_limit_mibps", 0, "1 or more"),
     "short lane name with pcs": (f"{ON_PCS}lanes:\n  - {LANE.replace('NAME', 'ab')}\n", 5, "lanes[0].name", "ab",
@@ -382,6 +415,8 @@ def test_one_mistake_is_one_finding(wrong: str, tmp_path: Path) -> None:
 
 # Rules that no file can break, because it cannot say such a thing; the constructs' own tests break them.
 UNREACHABLE = {
+    "cdk_cryoem.ingest_patterns: 'software'": "the file's type allows no other",
+    "cdk_cryoem.ingest_rules: 'task_mode'": "the file's type allows no other",
     "cdk_cryoem.cryosparc_web: 'port'": "the stacks leave it at cryoSPARC's own",
     "cdk_cryoem.cryosparc_web: 'region'": "the file always names one",
     "cdk_cryoem.cryosparc_web: 'subnets'": "WebConfig has its rule, at its line",
@@ -420,7 +455,7 @@ def rules(module: ModuleType) -> Iterator[tuple[range, str]]:
 
 def test_every_rule_has_a_wrong_value_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules = (config, config_file, config_groups, config_microscope, config_network, config_sections, config_storage, config_web, cryosparc, cryosparc_web, lane_module, lane_manifest, lustre_rules, microscope_ingest,
-               monthly_budget, notifications, parallel_cluster, pcs_rules, private_network, stages, waiting)  # fmt: skip
+               monthly_budget, notifications, parallel_cluster, pcs_rules, private_network, stages, waiting, ingest_pace, ingest_patterns, ingest_rules, ingest_schedule)  # fmt: skip
     modules = (*modules, dataset_group, landing_zone, replication)
     broken: set[tuple[str, int]] = set()
 
