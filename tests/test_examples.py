@@ -20,6 +20,7 @@ CONTENTS = {
     "one-stack": {"AWS::EC2::VPC": 1, "AWS::FSx::FileSystem": 1, "AWS::DataSync::Task": 1, "Custom::PclusterCluster": 1,
                   "AWS::DynamoDB::Table": 1},
     "second-copy": {"AWS::S3::Bucket": 1, "AWS::KMS::Key": 1, "AWS::S3::BucketPolicy": 1},
+    "checks": {"AWS::DataSync::Task": 1},
 }  # fmt: skip
 
 
