@@ -44,6 +44,7 @@ def of_the_cluster(report: dict[str, Any]) -> list[str]:
             if stack.endswith("-cluster"):
                 finding = each["acknowledgedId"].removeprefix("AwsSolutions::")
                 finding = re.sub(r"<[A-Za-z]+[0-9A-F]{8}\.(?:Arn|Id)>", "<resource>", finding)
+                finding = re.sub(r"[a-z]+-storage:ExportsOutput[^/\]]*", "<storage's export>", finding)
                 finding = re.sub(r"arn:(?:aws|aws-cn|<AWS::Partition>):", "arn:", finding)
                 finding = re.sub(r":[a-z]{2}-[a-z]+-\d:(?:\d{12}|<AWS::AccountId>):", ":<here>:", finding)
                 found.add(f"{path.removesuffix('/Resource')}: {finding}")
