@@ -6,8 +6,8 @@ here before: a condition operator that it does not know, NotPrincipal, a stateme
 
 The answer is what could happen, not what would: a condition on a key of which a request says nothing here (a prefix, a tag)
 lets an Allow through and takes a Deny away. So "denied" holds for every request, whatever else it carries.
-What cannot be shown: an organization's service control policies, and the account's root user, who may always replace a
-bucket's policy (Amazon S3 user guide, "Bucket policies").
+What cannot be shown: an organization's service control policies; requests through an access point; and the account's root
+user, who may always replace a bucket's policy (Amazon S3 user guide, "Bucket policies").
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 ADMINISTRATOR: Json = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _AWS_MANAGED = "arn:aws:iam::aws:policy/"
-_RESOURCE_POLICIES = {"s3": "bucket", "kms": "key"}
+# Requests here go to the bucket itself; through an access point its own policy must allow, too.
+_OF_ACCESS_POINTS = ("s3:dataaccesspointaccount", "s3:dataaccesspointarn", "s3:accesspointnetworkorigin")
 
 
 class NotUnderstood(ValueError):
@@ -126,13 +127,14 @@ class Simulated:
 
     def allows(self, principal: Principal, request: Request) -> bool:
         """Whether some request of this kind would be let through."""
-        known = {
+        known: dict[str, str | None] = {
             "aws:securetransport": "true",
             "aws:principalarn": principal.arn,
             "aws:principalaccount": self.deployed.account,
             "aws:resourceaccount": self.deployed.account,
             "s3:resourceaccount": self.deployed.account,
             "kms:calleraccount": self.deployed.account,
+            **dict.fromkeys(_OF_ACCESS_POINTS),
             **{key.lower(): value for key, value in request.keys.items()},
         }
         context = engine.EvalContext(
@@ -208,14 +210,14 @@ def aws_managed(name: str) -> Json:
     return document
 
 
-def possible(policy: Json, known: Mapping[str, str]) -> Json:
-    """The policy for a request of which only `known` is known. Errors: NotUnderstood."""
+def possible(policy: Json, known: Mapping[str, str | None]) -> Json:
+    """The policy for a request of which only `known` is known; None for what it does not have. Errors: NotUnderstood."""
     statements = policy["Statement"]
     kept = (_possible(s, known) for s in ([statements] if isinstance(statements, dict) else statements))
     return {**policy, "Statement": [statement for statement in kept if statement is not None]}
 
 
-def _possible(statement: Json, known: Mapping[str, str]) -> Json | None:
+def _possible(statement: Json, known: Mapping[str, str | None]) -> Json | None:
     if "NotPrincipal" in statement:
         raise NotUnderstood("NotPrincipal")
     if statement.get("Effect") not in ("Allow", "Deny") or not {"Action", "NotAction"} & set(statement):

@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import systems
+from deployed import Template
 from iam_simulator import ADMINISTRATOR, Principal, Simulated, aws_managed
 
 from cdk_cryoem_stacks.app import build, make_app
@@ -18,6 +21,7 @@ from cdk_cryoem_stacks.config_file import load
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ("one-stack", "own-vpc")
+"""Those that have movies."""
 # Services that act on buckets or keys by themselves, or in whose name somebody might ask.
 SERVICES = (
     *("backup.amazonaws.com", "cloudformation.amazonaws.com", "cloudtrail.amazonaws.com", "datasync.amazonaws.com"),
@@ -27,10 +31,16 @@ SERVICES = (
 )
 
 
-def simulated(name: str, folder: Path) -> Simulated:
-    """A system by name: default, everything, everything-on-pcs, or an example. folder: an empty one, for templates."""
+@cache
+def simulated(name: str) -> Simulated:
+    """A system by name: default, everything, everything-on-pcs, or an example. Made once; nobody changes it."""
+    with TemporaryDirectory() as folder:
+        return Simulated.of(_templates(name, Path(folder)))
+
+
+def _templates(name: str, folder: Path) -> dict[str, Template]:
     if name in EXAMPLES:
-        return Simulated.of(_example(name, folder))
+        return _example(name, folder)
     configs: dict[str, tuple[Config, Path]] = {
         "default": (load(ROOT / "cryoem.yaml"), ROOT),
         "everything": (systems.everything(), ROOT / "twin"),
@@ -39,10 +49,10 @@ def simulated(name: str, folder: Path) -> Simulated:
     config, recipes = configs[name]
     app = make_app(outdir=str(folder))
     build(app, config, config_folder=recipes)
-    return Simulated.of({stack.stack_name: stack.template for stack in app.synth().stacks})
+    return {stack.stack_name: stack.template for stack in app.synth().stacks}
 
 
-def _example(name: str, folder: Path) -> dict[str, dict[str, object]]:
+def _example(name: str, folder: Path) -> dict[str, Template]:
     subprocess.run(
         [sys.executable, str(ROOT / "examples" / name / "app.py")],
         cwd=folder, env={**os.environ, "CDK_OUTDIR": str(folder / "out")}, check=True, timeout=120,

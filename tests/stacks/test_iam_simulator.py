@@ -147,6 +147,13 @@ def test_what_is_not_known_of_a_request_neither_denies_nor_stops_an_allow() -> N
     assert _may(_system(refused), "s3:ListBucket", BUCKET)
 
 
+def test_what_a_bucket_leaves_to_its_access_points_is_not_for_requests_to_the_bucket() -> None:
+    leave = {"StringEquals": {"s3:DataAccessPointAccount": ACCOUNT}}
+    bucket = [_statement("Allow", "s3:GetObject", f"{BUCKET}/*", Principal="*", Condition=leave)]
+    assert not _may(_system({}, bucket=bucket), "s3:GetObject")
+    assert _may(_system({}, bucket=bucket), "s3:GetObject", **{"s3:DataAccessPointAccount": ACCOUNT})
+
+
 def test_what_is_said_of_a_request_counts() -> None:
     asked = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["notice"]}}
     system = _system(_inline(_statement("Allow", "dynamodb:PutItem", Condition=asked)))

@@ -31,8 +31,8 @@ PROTECTIONS_OF_THE_KEY = ("kms:PutKeyPolicy",)
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)
-def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Simulated:
-    return simulated(request.param, tmp_path_factory.mktemp(request.param))
+def system(request: pytest.FixtureRequest) -> Simulated:
+    return simulated(request.param)
 
 
 def movies(system: Simulated) -> str:
