@@ -58,8 +58,8 @@ def plan(
 ) -> Plan:
     """Datasets that nobody used for `after_days`, those that were left alone longest first.
 
-    A dataset counts as used when an object came, when it landed, when its recipe ended, and when a job of the project
-    with its name ended. FSx then takes only those of its files that nobody touched for so many days. released: when
+    A dataset counts as used when an object came, when it landed, when its recipe ended, when somebody archived or restored
+    it, and when a job of the project with its name ended. One that comes back from the archive is left alone. FSx then takes only those of its files that nobody touched for so many days. released: when
     a dataset was released last; after that nothing can be old enough again for another `after_days`.
     """
     ended: dict[str, float] = {}
@@ -69,9 +69,10 @@ def plan(
     due = []
     for item in datasets:
         name = str(item["sk"])
-        if item.get("state") != "landed" or (recipe and "processing_at" not in item) or _FORBIDDEN & set(name):
+        waits = (recipe and "processing_at" not in item) or item.get("archive") == "restoring"
+        if item.get("state") != "landed" or waits or _FORBIDDEN & set(name):
             continue
-        times = (item.get(field, 0) for field in ("last_at", "landed_at", "processing_at"))
+        times = (item.get(field, 0) for field in ("last_at", "landed_at", "processing_at", "archive_at"))
         used = max(ended.get(name, 0.0), *map(float, times))
         if now - max(used, released.get(name, 0.0)) >= after_days * DAY:
             due.append((used, name))

@@ -176,7 +176,12 @@ def test_a_recipe_that_has_not_ended_keeps_its_dataset() -> None:
     assert plan.paths() == ["data/d"], "without a recipe nothing is waited for"
 
 
-@pytest.mark.parametrize("field", ["last_at", "landed_at", "processing_at"])
+def test_what_comes_back_from_the_archive_is_left_alone() -> None:
+    assert planned(dataset("d", archive="restoring", archive_at=NOW - 20 * DAY)) == []
+    assert planned(dataset("d", archive="finished", archive_at=NOW - 20 * DAY)) == ["d"]
+
+
+@pytest.mark.parametrize("field", ["last_at", "landed_at", "processing_at", "archive_at"])
 def test_whatever_happened_last_counts(field: str) -> None:
     assert planned(dataset("d", **{field: NOW - DAY})) == []
 

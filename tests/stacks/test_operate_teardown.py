@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from operate_account import REGION, Deployed, at_hand, run
+from operate_account import Deployed, at_hand, run
 
 from cdk_cryoem_stacks.operate import export, teardown
 from cdk_cryoem_stacks.operate.ask import Failed
@@ -238,12 +238,12 @@ def test_when_everything_is_in_s3_it_prints_the_commands_in_their_order(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("teardown") == 0
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    told = capsys.readouterr().out
+    assert "deletion: {allowed: [file_system]}" in told
+    lines = [line.strip() for line in told.splitlines() if line.startswith("  ")]
     assert lines == [
         "tools/cdk destroy cryoem-hooks cryoem-cluster cryoem-ingest",
-        f"aws fsx delete-file-system --file-system-id {FS} --region {REGION}",
-        "aws cloudformation update-termination-protection --no-enable-termination-protection "
-        f"--stack-name cryoem-storage --region {REGION}",
+        "tools/cdk deploy cryoem-storage -c cryoem:delete=cryoem",
         "tools/cdk destroy cryoem-storage cryoem-network",
     ]
     assert run("teardown", "--json") == 0
@@ -258,7 +258,7 @@ def test_what_is_not_in_s3_is_listed_and_refused(world: World, capsys: pytest.Ca
     assert "2 files (3 GB) would be lost" in told.out
     assert '"projects/p/new.mrc"  3 GB  it is not in the results bucket' in told.out
     assert "nothing of this system may be destroyed yet" in told.err
-    assert "delete-file-system" not in told.out
+    assert "tools/cdk" not in told.out
     assert run("teardown", "--json") == 1
     found = document(capsys)
     assert (found["safe"], found["files"], found["bytes"], found["commands"]) == (False, 2, 3_000_000_010, [])

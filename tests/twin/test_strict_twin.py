@@ -121,8 +121,17 @@ def probe(twin: Twin) -> Any:
 def _role(twin: Twin, *words: str) -> str:
     pages = twin.make("iam").get_paginator("list_roles").paginate()
     found = [r["Arn"] for page in pages for r in page["Roles"] if all(word in r["RoleName"] for word in words)]
+    if words == ("SchedulerRole",):
+        # Each schedule has one: that of the sweeper's is meant.
+        found = [arn for arn in found if twin.outputs["Sweeper"] in _policies(twin, arn)]
     assert len(found) == 1, f"{words}: {found}"
     return str(found[0])
+
+
+def _policies(twin: Twin, role: str) -> str:
+    iam, name = twin.make("iam"), role.rsplit("/", 1)[-1]
+    names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    return json.dumps([iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in names])
 
 
 def _document(twin: Twin, word: str) -> str:
@@ -160,6 +169,14 @@ def _table(
     power_down = send("POWER_DOWN_DOCUMENT", Nodes="gpu1-dy-nodes-1=x")
     register = send("REGISTER_LANES_DOCUMENT", Mode="show", ManifestSha256="0" * 64)
     stop = ("ec2", "stop_instances", {"InstanceIds": [node]})
+    file_system = twin.outputs["FileSystemId"]
+    file_systems = ("fsx", "describe_file_systems", {"FileSystemIds": [file_system]})
+    gone = ("fsx", "delete_file_system", {"FileSystemId": file_system})
+    export = (
+        "fsx",
+        "create_data_repository_task",
+        {"FileSystemId": file_system, "Type": "EXPORT_TO_REPOSITORY", "Report": {"Enabled": False}},
+    )
     sweeper = ("lambda", "invoke", {"FunctionName": twin.outputs["Sweeper"], "InvocationType": "DryRun"})
     return [
         ("dataset hook", ("HooksDatasetRole",), listing, [read, delete, stop, terminate, shell, power_down, register]),
@@ -168,10 +185,11 @@ def _table(
         ("sweeper", ("HooksSweeperRole",), listing, [read, delete, terminate, shell]),
         ("schedule", ("SchedulerRole",), sweeper, [listing, manifest, terminate]),
         ("DataSync", ("BucketAccessRole",), listing, [delete, manifest, stop]),
+        ("file system care", ("FileSystemCareCareRole",), file_systems, [read, delete, stop, gone, export, listing]),
     ]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_what_a_role_must_not_do_is_denied(twin: Twin, probe: Any, number: int) -> None:
     name, words, allowed, denied = _table(twin)[number]
     role = _role(twin, *words)
@@ -247,6 +265,14 @@ def _submit(twin: Twin, partition: str, seconds: int) -> str:
 def _record(twin: Twin, job: str) -> dict[str, Any]:
     found = [r for r in twin.observer.records("job") if r["sk"].endswith(f"#{job}")]
     return found[0] if found else {}
+
+
+def test_the_file_system_is_looked_after_under_its_own_role(twin: Twin) -> None:
+    client = twin.make("lambda")
+    (name,) = (f["FunctionName"] for f in client.list_functions()["Functions"] if "FileSystemCare" in f["FunctionName"])
+    answer = client.invoke(FunctionName=name, Payload=b"{}")
+    assert json.loads(answer["Payload"].read()) == {"troubles": 0, "released": ""}
+    assert "FunctionError" not in answer
 
 
 def _invoke_sweeper(twin: Twin) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..flags import DELETE_CONTEXT
 from . import export
 from .ask import Failed, ask, find
 from .find import Clients, Storage, System
@@ -67,7 +68,7 @@ def look(
         lost = unsaved(clients, found, storage, say=say)
         # Somebody may have begun to write meanwhile.
         why_not = refusals(clients, found, storage)
-    return Verdict(refusals=why_not, lost=lost, commands=() if lost or why_not else commands(found, storage))
+    return Verdict(refusals=why_not, lost=lost, commands=() if lost or why_not else commands(found.target.name))
 
 
 def refusals(clients: Clients, found: System, storage: Storage) -> list[str]:
@@ -139,14 +140,11 @@ def objects(clients: Clients, bucket: str, prefix: str) -> dict[str, Stored]:
     return ask("s3:ListBucket", read)
 
 
-def commands(found: System, storage: Storage) -> list[str]:
-    """What destroys the system, in the only order that works. Movies and results stay in their buckets."""
-    name, region = found.target.name, found.target.region
+def commands(name: str) -> list[str]:
+    """What destroys a system, in the only order that works. Movies and results stay in their buckets."""
     return [
         f"tools/cdk destroy {name}-hooks {name}-cluster {name}-ingest",
-        f"aws fsx delete-file-system --file-system-id {storage.file_system} --region {region}",
-        "aws cloudformation update-termination-protection --no-enable-termination-protection"
-        f" --stack-name {name}-storage --region {region}",
+        f"tools/cdk deploy {name}-storage -c {DELETE_CONTEXT}={name}",
         f"tools/cdk destroy {name}-storage {name}-network",
     ]
 
@@ -160,8 +158,10 @@ def as_text(verdict: Verdict, storage: Storage) -> str:
                 "",
                 *(f"  {line}" for line in verdict.commands),
                 "",
-                f"s3://{storage.landing_bucket} and s3://{storage.results_bucket} stay, with every version. To delete movies"
-                " takes the second key: docs/operations.md, 'Deleting a movie'.",
+                "Once the first is done, nobody can write any more. The second turns both keys of deletion: it takes"
+                " `deletion: {allowed: [file_system]}` in the file (docs/data-protection.md, 'Two keys').",
+                f"s3://{storage.landing_bucket} and s3://{storage.results_bucket} stay, with every version; movies are"
+                " deleted by the break-glass role alone (docs/operations.md, 'Deleting a movie').",
             ]
         )
     lines = [f"- {reason}" for reason in verdict.refusals]
