@@ -60,7 +60,7 @@ def nag_report(outdir: Path) -> Report:
 def masked(finding: str, path: str) -> str:
     """One line for a finding, without what is generated: names of exports, logical ids, names of microscopes."""
     finding = re.sub(r"[a-z]+-(storage|ingest):ExportsOutput[^/\]]*", r"<\1's export>", finding)
-    finding = re.sub(r"<[A-Za-z]+?[0-9A-F]{8}\.(Arn|Id)>", "<resource>", finding)
+    finding = re.sub(r"<[A-Za-z]+?[0-9A-F]{8}\.(Arn|Id|TaskArn)>", "<resource>", finding)
     finding = re.sub(r":(us-east-1:\d{12}|us-east-1:<AWS::AccountId>):", ":<here>:", finding)
     path = re.sub(r"Microscope-[^/]+", "Microscope", path.partition("-")[2].removesuffix("/Resource"))
     return f"{re.sub(r'-[0-9a-f]{6}(?=/|$)', '', path)}: {finding.removeprefix('AwsSolutions::')}"
@@ -76,6 +76,12 @@ def acknowledged(report: Report) -> list[str]:
     )
 
 
+INGEST = [
+    "ingest/Microscope/Pace/Role/DefaultPolicy: AwsSolutions-IAM5[Resource::<resource>/execution/*]",
+    "ingest/Microscope/Pace/ScheduleRole/DefaultPolicy: AwsSolutions-IAM5[Resource::<resource>:*]",
+    "ingest/Microscope/Schedule/NotStarted: AwsSolutions-SQS3",
+]
+"""With a schedule below an hour and with bandwidth windows."""
 RELEASE = "hooks/FileSystemCare/Care/Role/DefaultPolicy: AwsSolutions-IAM5[Resource::arn:aws:fsx:<here>:task/*]"
 """With file_system.release_after_days."""
 
@@ -127,7 +133,7 @@ def test_everything_that_a_configuration_may_say_has_no_finding_and_backups_are_
     report = report_of(systems.everything(), tmp_path, folder=ROOT / "twin")
     assert (report["conclusion"], report["violations"]) == ("success", [])
     more = set(acknowledged(report)) - set(ACKNOWLEDGED.read_text().splitlines())
-    assert more == {f"cluster/Cluster/HeadNodePolicy: {BACKUPS}", RELEASE, *SECOND_COPY}
+    assert more == {f"cluster/Cluster/HeadNodePolicy: {BACKUPS}", RELEASE, *SECOND_COPY, *INGEST}
 
 
 @pytest.mark.parametrize("account", ["111122223333", None])
@@ -145,6 +151,7 @@ def test_everything_on_pcs_has_no_finding_and_this_much_more_is_acknowledged(
             f"cluster/Cluster/HeadNodeRole/DefaultPolicy: {LISTINGS}",
             RELEASE,
             *SECOND_COPY,
+            *INGEST,
         ]
     )
     for found in report["suppressedViolations"]:

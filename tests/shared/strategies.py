@@ -184,14 +184,34 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 def _microscopes() -> st.SearchStrategy[list[dict[str, Any]]]:
     share = {"host": "epu.lab.example.org", "path": "/movies"}
-    schedules = st.sampled_from(["rate(1 hour)", "rate(7 days)", "cron(0 2 * * ? *)"])
+    schedules = st.sampled_from(
+        ["rate(1 hour)", "rate(7 days)", "cron(0 2 * * ? *)", "rate(5 minutes)", "cron(3/20 8-18 ? * MON-FRI *)"]
+    )
+    window = st.fixed_dictionaries(
+        {"start": st.sampled_from(["00:00", "08:30"]), "end": st.sampled_from(["17:00", "24:00"])},
+        optional={
+            "days": st.lists(st.sampled_from(["mon", "sat", "sun"]), min_size=1, unique=True),
+            "limit_mibps": integers(1, 10_000),
+        },
+    )
     each = st.fixed_dictionaries(
-        {"name": names(20)}, optional={"schedule": schedules, "bandwidth_limit_mibps": integers(1, 10_000)}
+        {"name": names(20)},
+        optional={
+            "schedule": schedules,
+            "bandwidth_limit_mibps": integers(1, 10_000),
+            "bandwidth_windows": st.lists(window, max_size=3),
+            "time_zone": st.sampled_from(["UTC", "Europe/Vienna", "America/Argentina/Buenos_Aires"]),
+            "task_mode": st.sampled_from(["basic", "enhanced"]),
+            "software": st.sampled_from(["epu", "tomo5", "serialem"]),
+            "include_patterns": st.lists(st.sampled_from(["/2026*", "/a b", "/"]), max_size=2),
+            "exclude_patterns": st.lists(st.sampled_from(["*/atlas", "*.bak", "/old*"]), max_size=2),
+        },
     )
     ways = st.sampled_from(
         [
             {"nfs": share, "agent_arn": AGENT},
             {"nfs": share, "activation_key": "ABCDE-12345-FGHIJ-67890-KLMNO"},
+            {"nfs": share, "agent_arns": [f"{AGENT[:-1]}{number}" for number in range(8)]},
             {"smb": {**share, "user": "reader", "password_secret_arn": LICENSE, "domain": "LAB"}, "agent_arn": AGENT},
         ]
     )
@@ -200,6 +220,16 @@ def _microscopes() -> st.SearchStrategy[list[dict[str, Any]]]:
         max_size=3,
         unique_by=lambda microscope: microscope["name"].replace("-", ""),
     )
+
+
+_SECOND_COPY = {
+    "bucket_arn": "arn:aws:s3:::second-copy",
+    "key_arn": "arn:aws:kms:eu-west-1:444455556666:key/11111111-2222-3333-4444-555555555555",
+}
+
+
+def _with_datasets_of_their_own(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [group | {"datasets": [f"{n}_*", f"of-{n}"]} for n, group in enumerate(groups)]
 
 
 def _beside_the_cluster() -> st.SearchStrategy[dict[str, Any]]:
@@ -222,7 +252,24 @@ def _beside_the_cluster() -> st.SearchStrategy[dict[str, Any]]:
                     "quiet_minutes": integers(1, 10_080),
                     "sentinel": st.sampled_from(["done.txt", "EpuSession.dm", "ünd"]),
                     "noncurrent_days": integers(1, 3650),
+                    "object_lock_days": st.just(1),
+                    "archive_after_days": integers(1, 3650),
+                    "replicate_to": st.sampled_from([_SECOND_COPY, _SECOND_COPY | {"storage_class": "DEEP_ARCHIVE"}]),
                 },
+            ),
+            "groups": st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "name": names(20),
+                        "reader_role_arns": st.just([f"arn:aws:iam::111122223333:role/lab/r{n}" for n in range(3)]),
+                    },
+                    optional={"vpc_only": st.booleans()},
+                ),
+                max_size=4,
+                unique_by=lambda group: group["name"],
+            ).map(_with_datasets_of_their_own),
+            "deletion": st.fixed_dictionaries(
+                {"allowed": st.lists(st.sampled_from(["file_system", "results", "landing"]), unique=True)}
             ),
             "file_system": st.fixed_dictionaries(
                 {

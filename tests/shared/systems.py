@@ -20,7 +20,19 @@ _EVERYTHING: dict[str, Any] = {
             "nfs": {"host": "10.0.0.5", "path": "/krios"},
             "agent_arn": AGENT,
             "bandwidth_limit_mibps": 90,
-        }
+        },
+        {
+            "name": "talos",
+            "nfs": {"host": "10.0.0.6", "path": "/talos"},
+            "agent_arns": [AGENT, AGENT.replace("def0", "def1")],
+            "task_mode": "enhanced",
+            "schedule": "rate(15 minutes)",
+            "time_zone": "Europe/Vienna",
+            "bandwidth_windows": [{"start": "07:00", "end": "20:00", "limit_mibps": 40}],
+            "software": "epu",
+            "include_patterns": ["/2026*"],
+            "exclude_patterns": ["*/atlas"],
+        },
     ],
     "landing": {
         "quiet_minutes": 60,
