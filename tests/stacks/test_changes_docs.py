@@ -48,6 +48,7 @@ def lanes(*chosen: Values) -> Callable[[Values], None]:
 
 CPU, GPU8 = LANES
 SPREAD = [GPU8 | {"nodes_per_job": 2}]
+CERTIFICATE = "arn:aws:acm:us-east-1:111122223333:certificate/01234567-89ab-cdef-0123-456789abcdef"
 READER = "arn:aws:iam::111122223333:role/smith"
 SECOND_COPY = {
     "bucket_arn": "arn:aws:s3:::second-copy",
@@ -90,6 +91,8 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
         None,
     ),
     "`network.cidr`": (put("network.cidr", "10.99.0.0/16"), None),
+    "`network.endpoints`": (put("network.endpoints", ["standard"]), None),
+    "`web`, from none": (put("web", {"certificate_arn": CERTIFICATE, "allowed_from": ["10.0.0.0/8"]}), None),
     "`landing`, `budget`, `microscopes`": (
         lambda values: values.update(
             landing={"quiet_minutes": 60}, budget={"monthly_usd": 100.0, "emails": ["a@example.org"]}

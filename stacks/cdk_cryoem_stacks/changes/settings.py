@@ -24,6 +24,7 @@ _CLUSTER: Final[Mapping[str, str]] = {
     r"HeadNode\.InstanceType": "head_node.instance_type",
     r"HeadNode\.LocalStorage\.RootVolume\.Size": "head_node.root_volume_gib",
     r"HeadNode\.Dcv(\..*)?": "head_node.remote_desktop_from",
+    r"HeadNode\.Networking\.AdditionalSecurityGroups": "web",
     r"SharedStorage\[cryosparc\]\.EbsSettings\.Size": "head_node.cryosparc_volume_gib",
     r"Monitoring\.Logs\.CloudWatch\.RetentionInDays": "log_retention_days",
     r"Iam(\.PermissionsBoundary)?": "permissions_boundary_arn",
