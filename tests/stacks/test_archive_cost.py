@@ -125,6 +125,7 @@ def lifecycle(
         (lifecycle({"Tag": TAG}), Rule(days=30)),
         (lifecycle({"And": {"Prefix": "datasets/", "Tags": [TAG]}}), Rule(days=30)),
         (lifecycle({"And": {"Tags": [TAG], "ObjectSizeGreaterThan": 999}}), Rule(days=30, smallest=1000)),
+        (lifecycle({"And": {"Prefix": "", "Tags": [TAG], "ObjectSizeGreaterThan": 0}}), Rule(days=30)),
         (
             lifecycle({"Tag": TAG}, TransitionDefaultMinimumObjectSize="varies_by_storage_class"),
             Rule(days=30, smallest=0),

@@ -67,8 +67,9 @@ def rule_of(lifecycle: Mapping[str, Any], prefix: str, *, tag: str, value: str) 
             continue
         if [(each["Key"], each["Value"]) for each in tags] != [(tag, value)]:
             continue
-        more = both.get("ObjectSizeGreaterThan", given.get("ObjectSizeGreaterThan"))
-        smallest = int(more) + 1 if more is not None else 0 if varies else _DEFAULT_SMALLEST
+        # S3 answers 0 where a rule with several conditions names no size: its default holds then.
+        more = int(both.get("ObjectSizeGreaterThan", given.get("ObjectSizeGreaterThan", 0)))
+        smallest = more + 1 if more else 0 if varies else _DEFAULT_SMALLEST
         found += [
             Rule(days=int(move["Days"]), smallest=smallest)
             for move in rule.get("Transitions", ())

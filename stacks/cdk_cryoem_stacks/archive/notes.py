@@ -20,15 +20,15 @@ def begin(records: Records, item: Mapping[str, Any], word: Word, *, by: str, at:
     """Write down what begins, if nothing has changed since the record was read. Errors: Failed."""
     values: dict[str, Any] = {":word": word, ":by": by, ":at": at, ":pending": 1}
     values |= {f":{name}": value for name, value in more.items()}
-    update = "SET #archive = :word, archive_by = :by, archive_at = :at, archive_pending = :pending"
+    update = "SET #archive = :word, archive_by = :by, #at = :at, archive_pending = :pending"
     update += "".join(f", archive_{name} = :{name}" for name in more)
     conditions = ["attribute_exists(pk)", "#state = :state"]
     values[":state"] = item["state"]
     if "archive_at" in item:
-        conditions.append("archive_at = :before")
+        conditions.append("#at = :before")
         values[":before"] = item["archive_at"]
     else:
-        conditions.append("attribute_not_exists(archive_at)")
+        conditions.append("attribute_not_exists(#at)")
     if "last_at" in item:
         conditions.append("last_at = :last")
         values[":last"] = item["last_at"]
@@ -37,12 +37,13 @@ def begin(records: Records, item: Mapping[str, Any], word: Word, *, by: str, at:
 
 def end(records: Records, name: str, *, at: float) -> None:
     """Write down that what began at that moment is done. Errors: Failed when something else has begun since."""
-    _write(records, name, "REMOVE archive_pending", "archive_at = :at", {":at": at})
+    _write(records, name, "REMOVE archive_pending", "#at = :at", {":at": at})
 
 
 def _write(records: Records, name: str, update: str, condition: str, values: Mapping[str, Any]) -> None:
-    # Reserved words of DynamoDB.
-    names = {alias: alias[1:] for alias in ("#archive", "#state") if alias in update + condition}
+    # Two are reserved words of DynamoDB, which refuses names that are not used, and none at all.
+    whole = {"#archive": "archive", "#state": "state", "#at": "archive_at"}
+    names = {alias: given for alias, given in whole.items() if alias in update + condition}
     if not records.update_if(KIND, name, update, condition=condition, names=names, values=dict(values)):
         raise Failed(
             f"{name} changed at this moment: a file came, or somebody else archives or restores it. Look with `cryoem"
