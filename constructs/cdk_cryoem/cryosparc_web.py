@@ -59,7 +59,7 @@ class CryosparcWeb(Construct):
         logs go after 180 days. deletion_protection: default yes; a deployment that removes it must switch it off first.
 
     Two security groups, each for one purpose: `security_group` lets browsers reach the load balancer,
-    `head_node_security_group` lets the load balancer, and nothing else, reach this port. Give the second to the engine
+    `head_node_security_group` lets the load balancer reach this port, which else only the cluster's own nodes do. Give the second to the engine
     (`head_node_security_groups=[web.head_node_security_group]`), then the engine to `serve`.
 
     A head node that sleeps answers 503 here and is not woken; `cryoem wake` does that. Nobody has tried it on AWS.

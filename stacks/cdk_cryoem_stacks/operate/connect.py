@@ -95,7 +95,7 @@ def begin(clients: Clients, found: System, wanted: Mapping[str, object]) -> Sess
             "Session Manager does not reach the head node: its agent does not answer, or finds no way out of the subnet."
             " Try again in a minute; EC2's console has its system log"
         )
-    told = {name: answer[name] for name in ("SessionId", "TokenValue", "StreamUrl")}  # type: ignore[literal-required]
+    told = {name: answer[name] for name in ("SessionId", "TokenValue", "StreamUrl")}
     return Session(
         id=answer["SessionId"],
         response=json.dumps(told),

@@ -35,7 +35,8 @@ def look(clients: Clients, site: Site) -> Iterator[Check]:
     yield from checked("storage quota", "file_system.capacity_gib", lambda: _storage(clients, site))
     if site.config.network.vpc_id is None and site.is_deployed("network") is False:
         yield from checked("network quota", VPCS.name, lambda: _vpcs(clients, site))
-        yield from checked("network quota", ADDRESSES.name, lambda: _addresses(clients, site))
+        if site.config.network.nat:
+            yield from checked("network quota", ADDRESSES.name, lambda: _addresses(clients, site))
 
 
 def value_of(clients: Clients, quota: Quota) -> int:
