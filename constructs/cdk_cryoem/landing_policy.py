@@ -12,12 +12,14 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
-# A lock that is lifted, shortened or passed by is a version that can be deleted; a legal hold that is taken off is one, too.
+# A lock that is lifted, shortened or passed by is a version that can be deleted; a legal hold that is taken off is one, too;
+# and what is put under somebody's key ends with that key.
 ENDS_OF_VERSIONS = (
     "s3:DeleteObjectVersion",
     "s3:BypassGovernanceRetention",
     "s3:PutObjectRetention",
     "s3:PutObjectLegalHold",
+    "s3:UpdateObjectEncryption",
 )
 # A delete marker ends nothing, and takes a movie out of everybody's sight; ReplicateDelete brings one from elsewhere.
 ENDS_OF_MOVIES = ("s3:DeleteObject", "s3:ReplicateDelete", *ENDS_OF_VERSIONS)

@@ -22,6 +22,7 @@ VERSIONS = {
     "s3:BypassGovernanceRetention",
     "s3:PutObjectRetention",
     "s3:PutObjectLegalHold",
+    "s3:UpdateObjectEncryption",
 }
 PROTECTIONS = {
     "s3:PutBucketVersioning",

@@ -275,7 +275,8 @@ def _beside_the_cluster() -> st.SearchStrategy[dict[str, Any]]:
                 {
                     "capacity_gib": st.sampled_from([1200, 2400, 4800, 998_400]),
                     "throughput_mibps_per_tib": st.sampled_from([125, 250, 500, 1000]),
-                }
+                },
+                optional={"release_after_days": integers(1, 3650), "generation": integers(1, 1000)},
             )
             | st.just({"deployment_type": "SCRATCH_2", "throughput_mibps_per_tib": None}),
             "budget": st.fixed_dictionaries(
