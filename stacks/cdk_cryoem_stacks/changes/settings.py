@@ -45,6 +45,8 @@ _RESOURCES: Final[Mapping[tuple[str, str], str]] = {
     ("AWS::PCS::ComputeNodeGroup", "AmiId"): "pcs.ami_id",
     ("AWS::Budgets::Budget", "Budget.BudgetLimit.Amount"): "budget.monthly_usd",
     ("AWS::DataSync::Task", "Schedule.ScheduleExpression"): "microscopes schedule",
+    ("AWS::DataSync::Task", "TaskMode"): "microscopes task_mode",
+    ("AWS::DataSync::Task", "Options.BytesPerSecond"): "microscopes bandwidth_limit_mibps",
 }
 # The manifest has more of a lane; what is not here is a property of the engine's as well.
 _MANIFEST: Final[Mapping[str, str]] = {
