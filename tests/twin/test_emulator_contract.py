@@ -21,7 +21,7 @@ def test_the_emulator_is_the_pinned_one() -> None:
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        ("app", ["AUTH", "SERVICE_HANDLERS", "SERVICE_REGISTRY", "_enforce_data_plane", "main"]),
+        ("app", ["AUTH", "app", "SERVICE_HANDLERS", "SERVICE_REGISTRY", "_enforce_data_plane", "main"]),
         ("core.router", ["SERVICE_PATTERNS"]),
         ("core.iam_actions", ["extract_resource_arn"]),
         ("core.responses", ["get_account_id", "get_region", "set_request_account_id", "set_request_region"]),
@@ -31,7 +31,7 @@ def test_the_emulator_is_the_pinned_one() -> None:
             "services.ec2",
             ["_ACTION_MAP", "_instances", "_parse_member_list", "instance_is_managed", "exec_in_instance_blocking"],
         ),
-        ("services.eventbridge", ["_dispatch_event", "_dispatch_to_lambda"]),
+        ("services.eventbridge", ["_dispatch_event", "_dispatch_to_lambda", "_invoke_target"]),
         (
             "services.lambda_svc",
             ["_get_func_record_for_ref", "_execution_record_for_config", "invoke_async_with_retry"],

@@ -70,8 +70,13 @@ def alone(places: Places) -> Iterator[None]:
         yield
 
 
-def up(places: Places, mode: Mode, say: Say, *, config: Path) -> dict[str, dict[str, str]]:
-    """Bring the twin up and deploy the stacks; returns the stacks' outputs. On a twin that is up, deploys again."""
+def up(
+    places: Places, mode: Mode, say: Say, *, config: Path, stacks: Sequence[str] = ("--all",)
+) -> dict[str, dict[str, str]]:
+    """Bring the twin up and deploy the stacks; returns the stacks' outputs. On a twin that is up, deploys again.
+
+    stacks: names of some, with which come those that they need.
+    """
     _check(places)
     if not is_up(places):
         if places.root.exists():
@@ -90,7 +95,7 @@ def up(places: Places, mode: Mode, say: Say, *, config: Path) -> dict[str, dict[
     _cdk(
         places,
         mode,
-        ["deploy", "--all", "--concurrency", "4", "--require-approval", "never"]
+        ["deploy", *stacks, "--concurrency", "4", "--require-approval", "never"]
         + ["--outputs-file", str(outputs), "-c", f"{SERVICE_TOKEN_CONTEXT}={token}"],
         log="cdk-deploy.log",
         config=config,

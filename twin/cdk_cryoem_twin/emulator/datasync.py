@@ -1,43 +1,49 @@
-"""DataSync: a task really copies the microscope's share to the bucket, reads back what it copied, and reports.
+"""DataSync: a task really copies the microscope's share to the bucket, compares what it copied, and reports.
 
-A share HOST:/PATH is the folder share/HOST/PATH of the twin. Everything is done under the task's own role.
+A share HOST:/PATH is the folder share/HOST/PATH of the twin. Everything is done under the task's own role. What one execution
+does is in datasync_run.py.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
-import json
 import os
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-from ..places import places
 from . import recorded as recorder
-from .extension import ApiError, Json, client, emit, in_this_context, register_service, role_credentials
+from .datasync_run import run
+from .extension import (
+    ApiError,
+    Json,
+    client,
+    emit,
+    in_this_context,
+    on_universal_target,
+    register_service,
+    role_credentials,
+)
 
 _executions: dict[str, Json] = {}
-
-
-def share_folder(location: Json) -> Path:
-    """The folder that plays a location's share."""
-    return places().share / str(location["ServerHostname"]) / str(location["Subdirectory"]).strip("/")
+_turns: dict[str, threading.Lock] = {}
+_OURS = {"Task", "Outcome"}
+_OVER = {"SUCCESS", "ERROR"}
+_MOST_QUEUED = 50
 
 
 def _start(args: Json) -> Json:
     task = args["TaskArn"]
-    _one(task)
-    running = [e for e in _executions.values() if e["Task"] == task and e["Status"] == "TRANSFERRING"]
-    if running:
+    options = _options(_one(task)["Properties"]) | args.get("OverrideOptions", {})
+    waiting = [e for e in _executions.values() if e["Task"] == task and e["Status"] not in _OVER]
+    if waiting and (options.get("TaskQueueing") == "DISABLED" or len(waiting) > _MOST_QUEUED):
         raise ApiError("InvalidRequestException", f"{task} has an execution that is running")
     arn = f"{task}/execution/exec-{os.urandom(9).hex()[:17]}"
     _executions[arn] = {
         "Task": task,
         "TaskExecutionArn": arn,
-        "Status": "TRANSFERRING",
+        "Status": "QUEUED" if waiting else "LAUNCHING",
         "StartTime": datetime.now(UTC),
+        "TaskMode": _one(task)["Properties"].get("TaskMode", "BASIC"),
+        "Options": options,
         "FilesTransferred": 0,
         "BytesTransferred": 0,
         "FilesVerified": 0,
@@ -48,91 +54,50 @@ def _start(args: Json) -> Json:
 
 def _run(arn: str) -> None:
     execution = _executions[arn]
-    try:
-        _transfer(execution)
-        execution["Status"] = "SUCCESS"
-    except Exception as error:
-        # Whatever it is, DataSync ends an execution with ERROR and says so.
-        execution["Status"] = "ERROR"
-        execution["Result"] = {"ErrorCode": type(error).__name__, "ErrorDetail": str(error)}
+    with _turns.setdefault(execution["Task"], threading.Lock()):
+        execution["LaunchTime"] = datetime.now(UTC)
+        try:
+            run(execution)
+            status = execution["Outcome"]
+        except Exception as error:
+            # Whatever it is, DataSync ends an execution with ERROR and says so.
+            status = "ERROR"
+            execution["Result"] = {"ErrorCode": type(error).__name__, "ErrorDetail": str(error)}
+        execution["EndTime"] = datetime.now(UTC)
+        execution["Status"] = status
     emit("aws.datasync", "DataSync Task Execution State Change", {"State": execution["Status"]}, [arn])
 
 
-def _transfer(execution: Json) -> None:
-    props = recorder.recorded[execution["Task"]]["Properties"]
-    source = recorder.recorded[props["SourceLocationArn"]]["Properties"]
-    target = recorder.recorded[props["DestinationLocationArn"]]["Properties"]
-    folder = share_folder(source)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"the share {source['ServerHostname']}:{source['Subdirectory']} cannot be read")
-    bucket, prefix = target["S3BucketArn"].rpartition(":")[2], str(target.get("Subdirectory", "/")).strip("/") + "/"
-    s3 = client("s3", credentials=role_credentials(target["S3Config"]["BucketAccessRoleArn"]))
-    there = {
-        found["Key"].removeprefix(prefix): found["Size"]
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        for found in page.get("Contents", [])
-    }
-    report: list[Json] = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = str(path.relative_to(folder))
-        if not _wanted(f"/{name}", props) or not _changed(s3, bucket, prefix + name, path, there.get(name)):
-            continue
-        content = path.read_bytes()
-        s3.put_object(
-            Bucket=bucket,
-            Key=prefix + name,
-            Body=content,
-            Metadata={"file-mtime": f"{path.stat().st_mtime_ns // 1_000_000}ms"},
-        )
-        _verify(s3, bucket, prefix + name, content)
-        execution["FilesTransferred"] += 1
-        execution["FilesVerified"] += 1
-        execution["BytesTransferred"] += len(content)
-        report.append(
-            {"RelativePath": f"/{name}", "Size": len(content), "SrcChecksum": hashlib.sha256(content).hexdigest()}
-        )
-    _report(execution, props, report)
-
-
-def _wanted(path: str, props: Json) -> bool:
-    def matches(rules: list[Json]) -> bool:
-        return any(fnmatch.fnmatch(path, pattern) for rule in rules for pattern in rule["Value"].split("|"))
-
-    includes, excludes = props.get("Includes") or [], props.get("Excludes") or []
-    return (not includes or matches(includes)) and not matches(excludes)
-
-
-def _changed(s3: Any, bucket: str, key: str, path: Path, size_there: int | None) -> bool:
-    """TransferMode CHANGED: size or time of the file differ from what was copied."""
-    if size_there is None or size_there != path.stat().st_size:
-        return True
-    metadata = s3.head_object(Bucket=bucket, Key=key)["Metadata"]
-    return bool(metadata.get("file-mtime") != f"{path.stat().st_mtime_ns // 1_000_000}ms")
-
-
-def _verify(s3: Any, bucket: str, key: str, content: bytes) -> None:
-    copied = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    if hashlib.sha256(copied).digest() != hashlib.sha256(content).digest():
-        raise OSError(f"{key} differs from its source")
-
-
-def _report(execution: Json, props: Json, transferred: list[Json]) -> None:
-    if "TaskReportConfig" not in props:
-        return
-    target = props["TaskReportConfig"]["Destination"]["S3"]
-    name = execution["TaskExecutionArn"].rpartition("/")[2]
-    client("s3", credentials=role_credentials(target["BucketAccessRoleArn"])).put_object(
-        Bucket=target["S3BucketArn"].rpartition(":")[2],
-        Key=f"{str(target.get('Subdirectory', '')).strip('/')}/{name}/{name}.transferred.json",
-        Body=json.dumps({"TaskExecutionId": name, "Transferred": transferred}).encode(),
-    )
+def _options(props: Json) -> Json:
+    found = dict(props.get("Options", {}))
+    # A template may say numbers as text.
+    return found | {"BytesPerSecond": int(found.get("BytesPerSecond", -1))}
 
 
 def _describe(args: Json) -> Json:
     arn = args["TaskExecutionArn"]
     if arn not in _executions:
         raise ApiError("InvalidRequestException", f"{arn} does not exist")
-    return {key: value for key, value in _executions[arn].items() if key != "Task"}
+    return {key: value for key, value in _executions[arn].items() if key not in _OURS}
+
+
+def _update_execution(args: Json) -> Json:
+    arn = args["TaskExecutionArn"]
+    if arn not in _executions or _executions[arn]["Status"] in _OVER:
+        raise ApiError("InvalidRequestException", f"{arn} is not running")
+    if set(args["Options"]) != {"BytesPerSecond"}:
+        raise ApiError("InvalidRequestException", "only BytesPerSecond of an execution can be changed")
+    _executions[arn]["Options"] = {**_executions[arn]["Options"], **args["Options"]}
+    return {}
+
+
+def _update_task(args: Json) -> Json:
+    props = _one(args["TaskArn"])["Properties"]
+    for name in ("Options", "Includes", "Excludes", "Schedule", "TaskReportConfig", "CloudWatchLogGroupArn"):
+        if name in args:
+            # Of the two things that AWS may do with options that are left out, the worse: they are gone.
+            props[name] = args[name]
+    return {}
 
 
 def _describe_task(args: Json) -> Json:
@@ -142,7 +107,10 @@ def _describe_task(args: Json) -> Json:
         "Status": "AVAILABLE",
         "SourceLocationArn": props["SourceLocationArn"],
         "DestinationLocationArn": props["DestinationLocationArn"],
-        "Options": props.get("Options", {}),
+        "Options": _options(props),
+        "TaskMode": props.get("TaskMode", "BASIC"),
+        "Includes": props.get("Includes") or [],
+        "Excludes": props.get("Excludes") or [],
     }
 
 
@@ -163,8 +131,13 @@ def _list(args: Json) -> Json:
     return {"TaskExecutions": [{"TaskExecutionArn": e["TaskExecutionArn"], "Status": e["Status"]} for e in found]}
 
 
+def _start_by_schedule(args: Json, role: str) -> None:
+    client("datasync", credentials=role_credentials(role)).start_task_execution(**args)
+
+
 def register() -> None:
     """Make DataSync known."""
+    on_universal_target("datasync", "startTaskExecution", _start_by_schedule)
     recorder.register(
         "AWS::DataSync::Agent",
         "AWS::DataSync::LocationNFS",
@@ -178,7 +151,9 @@ def register() -> None:
             "StartTaskExecution": _start,
             "DescribeTaskExecution": _describe,
             "ListTaskExecutions": _list,
+            "UpdateTaskExecution": _update_execution,
             "DescribeTask": _describe_task,
+            "UpdateTask": _update_task,
             "DescribeLocationNfs": _describe_nfs,
         },
         resource_of=lambda operation, args: str(args.get("TaskExecutionArn") or args.get("TaskArn") or "*"),
