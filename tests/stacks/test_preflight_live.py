@@ -273,6 +273,16 @@ def test_a_new_network_needs_a_vpc_and_an_address(account: Account, quota: codes
     assert account.wrong() == [], "it has been made"
 
 
+def test_a_network_without_a_way_out_needs_no_address(account: Account) -> None:
+    account.config |= {"engine": "pcs", "pcs": {"ami_id": account.image.id}}
+    del account.config["cryosparc"]
+    account.quotas[codes.ADDRESSES.code] = 1
+    account.config["network"] = {"endpoints": ["all"]}
+    assert [found.subject for found in account.wrong()] == [codes.ADDRESSES.name]
+    account.config["network"] = {"endpoints": ["all"], "nat": False}
+    assert account.wrong() == []
+
+
 # ---- reservations and images --------------------------------------------------------------------------------------
 
 
