@@ -30,8 +30,11 @@ STUBBED = {
 PLUGIN = {"ssmmessages:OpenDataChannel"}
 
 
-def section() -> str:
-    (found,) = re.findall(r"^## Operators\n(.*?)(?=^## )", (ROOT / "docs" / "iam.md").read_text(), re.M | re.S)
+LISTING = ("listing", "verify")
+
+
+def section(title: str = "Operators") -> str:
+    (found,) = re.findall(rf"^## {title}\n(.*?)(?=^## )", (ROOT / "docs" / "iam.md").read_text(), re.M | re.S)
     return str(found)
 
 
@@ -53,8 +56,10 @@ def actions(statements: list[dict[str, Any]]) -> set[str]:
 def asked(*modules: str) -> set[str]:
     """The actions that the code names before it calls AWS."""
     folder = ROOT / "stacks" / "cdk_cryoem_stacks" / "operate"
-    files = [folder / f"{module}.py" for module in modules] or list(folder.glob("*.py"))
-    services = "sts|ec2|cloudformation|dynamodb|lambda|ssm"
+    files = [folder / f"{module}.py" for module in modules]
+    # What these alone ask for has a section of its own.
+    files = files or [file for file in folder.glob("*.py") if file.stem not in LISTING]
+    services = "sts|ec2|cloudformation|dynamodb|lambda|ssm" + ("|s3" if modules else "")
     return {action for file in files for action in re.findall(rf'"((?:{services}):[A-Z]\w+)"', file.read_text())}
 
 
@@ -90,6 +95,19 @@ def test_the_documented_policies_name_exactly_the_actions_that_the_code_asks_for
     assert len(named) == sum(len(actions(each)) for each in every), "each action is in one of them"
     rows = [line for line in section().splitlines() if line.startswith("| `")]
     assert {action for row in rows for action in re.findall(r"`(\w+:\w+)`", row.split("|")[1])} == asked()
+
+
+def test_the_policy_to_verify_names_what_that_asks_for_besides() -> None:
+    text = section("Verifying and listing files")
+    (document,) = re.findall(r"```json\n(.*?)```", text, re.S)
+    named = actions(json.loads(document)["Statement"])
+    # A manifest is read by its version, and under the bucket's key.
+    besides = {"cloudformation:DescribeStacks", "s3:GetObjectVersion", "kms:Decrypt"}
+    assert named == asked(*LISTING) | besides
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert {action for row in rows for action in re.findall(r"`(\w+:\w+)`", row.split("|")[1])} == named
+    for statement in json.loads(document)["Statement"]:
+        assert (statement["Resource"] == "*") == (statement["Action"] == ["ssm:GetCommandInvocation"])
 
 
 def test_what_looks_only_describes_and_queries_and_nothing_is_written_without_its_key() -> None:
