@@ -152,7 +152,7 @@ def _mark(transfers: Mapping[str, Mapping[str, Any]]) -> str:
 def _looks(
     tasks: Sequence[str], transfers: Mapping[str, Mapping[str, Any]], listed: receipt_store.Reports, now: float
 ) -> dict[str, Look | None]:
-    """For each microscope, its latest transfer that ended well."""
+    """For each microscope, its latest transfer."""
     found: dict[str, Look | None] = {}
     for task in map(reports.task_id, tasks):
         item = transfers.get(task)
@@ -161,7 +161,7 @@ def _looks(
             continue
         written = listed.executions.get((task, str(item.get("execution", ""))))
         settled = written is not None and now - written >= _SETTLED_SECONDS
-        found[task] = Look(began=float(item["began"]), reported=settled, failed=int(item.get("failed", 0)))
+        found[task] = Look(began=float(item["began"]), reported=settled, well=bool(item.get("well", 0)))
     return found
 
 

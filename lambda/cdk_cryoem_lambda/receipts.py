@@ -35,14 +35,14 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """When a microscope's share was last looked at with success: a transfer that began then, and ended well.
+    """When a microscope's share was last looked at: by a transfer that began then and is over.
 
-    reported: whether its reports have been read. failed: how many files it could not copy.
+    reported: whether its reports are there. well: whether it saw everything, and nothing failed.
     """
 
     began: float
     reported: bool = True
-    failed: int = 0
+    well: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +193,7 @@ def _settled(trouble: Reported, looks: Mapping[str, Look | None]) -> bool:
     A verification that failed is not settled by that: DataSync compares sizes and times of what it need not copy.
     """
     look = looks.get(trouble.task)
-    return trouble.kind != "verified" and look is not None and look.reported and look.began > trouble.at
+    return trouble.kind != "verified" and look is not None and look.reported and look.well and look.began > trouble.at
 
 
 def _transfer_of(current: Version, versions: Sequence[Version], copied: Sequence[Reported]) -> Reported | None:
@@ -296,8 +296,8 @@ def receipt(
             reasons.append(f"{task} has not looked at the share again since the last file came")
         elif not look.reported:
             reasons.append(f"the report of {task}'s last look is not there yet")
-        elif look.failed:
-            reasons.append(f"{task} could not copy {look.failed} files when it looked last")
+        elif not look.well:
+            reasons.append(f"{task}'s last look at the share did not end well")
     if unreadable:
         reasons.append(f"{len(unreadable)} task reports cannot be read: {unreadable[0]}")
     if checksums_left:

@@ -136,6 +136,7 @@ class Share:
         took: float = 60.0,
         reports: bool = True,
         noted: bool = True,
+        well: bool = True,
         split: int = 10_000,
     ) -> str:
         """One execution that ends now: the id. files: copied, by path. noted: whether its event has reached the hook."""
@@ -178,17 +179,17 @@ class Share:
             self._report(execution, "verified", "Verified", checked, split)
             self.s3.put(self._key("Summary-Reports", execution, "summary"), b"{}")
         if noted:
-            self.note(execution, began=began, files=len(files or {}))
+            self.note(execution, began=began, files=len(files or {}), well=well)
         return execution
 
-    def note(self, execution: str, *, began: float, files: int) -> None:
-        """What the dataset hook writes down of an execution that ended with success."""
+    def note(self, execution: str, *, began: float, files: int, well: bool = True) -> None:
+        """What the dataset hook writes down of an execution that is over."""
         item = {
             "pk": {"S": "transfer"},
             "sk": {"S": self.task},
             "began": {"N": repr(began)},
             "files": {"N": str(files)},
-            "failed": {"N": "0"},
+            "well": {"N": str(int(well))},
             "execution": {"S": execution},
         }
         self.aws.dynamodb.put_item(TableName="records", Item=item)

@@ -141,6 +141,21 @@ def test_another_dataset_that_is_still_copied_does_not_hold_it_up(world: World) 
     assert world.s3.versions_of("datasets/e.receipt.json") == 0
 
 
+def test_a_look_that_did_not_end_well_is_none(world: World) -> None:
+    world.share.run({"d/a.mrc": b"a"})
+    landed(world.aws, world.s3, "d")
+    world.wait(HOUR)
+    world.share.run(well=False)
+    world.wait(200)
+    world.tick()
+    assert world.receipt()["reasons"] == ["task-0a's last look at the share did not end well"]
+    world.wait(HOUR)
+    world.share.run()
+    world.wait(200)
+    world.tick()
+    assert world.aws.kinds_said() == ["Dataset Safe"]
+
+
 def test_every_microscope_has_to_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_TASKS", json.dumps([TASK, OTHER_TASK]))
     keeper.cache_clear()

@@ -103,6 +103,7 @@ def test_what_could_not_be_copied_is_missing_until_the_share_has_no_more_to_copy
     assert status([], [failed], {A: None}) == ("missing", "not copied: it vanished")
     assert status([], [failed], {B: Look(began=11.0)}) == ("missing", "not copied: it vanished")
     assert status([], [failed], {A: Look(began=11.0, reported=False)})[0] == "missing"
+    assert status([], [failed], {A: Look(began=11.0, well=False)})[0] == "missing"
     assert status([], [failed], {A: Look(began=11.0)})[0] == "nothing"
 
 
@@ -190,7 +191,7 @@ def test_a_complete_receipt_counts_files_movies_and_bytes() -> None:
         (GOOD, {"looks": {A: Look(began=9.0)}}, ("task-a has not looked at the share again since the last file came",)),
         (GOOD, {"looks": {A: Look(began=10.0), B: None}}, ("task-b has not looked at the share again since the last file came",)),
         (GOOD, {"looks": {A: Look(began=10.0, reported=False)}}, ("the report of task-a's last look is not there yet",)),
-        (GOOD, {"looks": {A: Look(began=10.0, failed=2)}}, ("task-a could not copy 2 files when it looked last",)),
+        (GOOD, {"looks": {A: Look(began=10.0, well=False)}}, ("task-a's last look at the share did not end well",)),
         (GOOD, {"checksums_left": 3}, ("S3's checksums of 3 files are still to be read",)),
         (GOOD, {"unreadable": ["r.json"]}, ("1 task reports cannot be read: r.json",)),
         ([*GOOD, File(path="x", status="unknown", size=0)], {}, ("1 files in the bucket that no report tells of",)),
