@@ -31,6 +31,8 @@ from movie_ledger import MOVIES, Ledger, LostError
 from cdk_cryoem_lambda import dataset_hook
 from cdk_cryoem_lambda import world as hook_world
 from cdk_cryoem_lambda.reconcile import datasets
+from cdk_cryoem_stacks.archive.bucket import Movies
+from cdk_cryoem_stacks.archive.decide import FINISHED
 from cdk_cryoem_twin.environment import REGION
 from cdk_cryoem_twin.waiting import wait_for
 
@@ -273,7 +275,16 @@ class World:
         if there != set(self.ledger.current()):
             raise LostError("the new file system does not have all movies, or others")
 
-    # Deployments, days, and who tries what
+    # Archive, deployments, days, and who tries what
+
+    def finish(self) -> None:
+        """Somebody says of a dataset that it is finished, or not any more: its movies are marked, as `cryoem archive` does."""
+        names = sorted({key.split("/")[1] for key in self.ledger.current() if key.count("/") > 1})
+        if names:
+            movies = Movies(s3=self.client("administrator"), bucket=self.ledger.bucket, dataset=self.rng.choice(names))
+            mark = self.rng.choice([FINISHED, None])
+            for each in movies.objects():
+                movies.mark(each.key, mark)
 
     def deploy(self) -> None:
         """Another configuration, and back at the next time."""
@@ -335,19 +346,23 @@ STEPS: dict[Step, int] = {
     World.work_on_file_system: 12,
     World.release: 3,
     World.rebuild: 3,
+    World.finish: 3,
     World.deploy: 2,
     World.pass_days: 5,
     World.overwrite: 3,
-    World.attempt: 19,
+    World.attempt: 16,
 }
 """All steps, and how often in a hundred."""
 
 
 def play(world: World, steps: int) -> list[str]:
-    """So many steps by chance, with a look after each; returns their names. Errors: LostError, with the last steps."""
+    """So many steps by chance, with a look after each; returns their names. Errors: LostError, with the last steps.
+
+    Which steps is decided by the world's seed alone. What a run copies of a share that changes meanwhile is not, nor hence
+    everything that is chosen within later steps.
+    """
     done: list[str] = []
-    for _ in range(steps):
-        (step,) = world.rng.choices(list(STEPS), list(STEPS.values()))
+    for step in Random(world.rng.random()).choices(list(STEPS), list(STEPS.values()), k=steps):
         done.append(step.__name__)
         try:
             step(world)

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.twin
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _TWIN = _CHECKOUT / "twin"
-_SEEDS = [int(os.environ["MOVIES_SEED"])] if "MOVIES_SEED" in os.environ else [1, 2, 3]
-_STEPS = int(os.environ.get("MOVIES_STEPS", "150"))
+_SEEDS = [int(os.environ["MOVIES_SEED"])] if "MOVIES_SEED" in os.environ else [1, 4, 5]
+_STEPS = int(os.environ.get("MOVIES_STEPS", "100"))
 # Of the system; a word that is nowhere else in its templates, so that copies of them can be given another.
 _NAME = "safeguarded"
 Stacks = dict[str, Any]
@@ -70,7 +70,9 @@ def make_world(emulated: Emulator, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def world(stacks: Stacks, make_world: Callable[..., World], tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(stacks, other=_synthesise(tmp_path_factory.mktemp("other"), noncurrent_days=30))
+    return make_world(
+        stacks, other=_synthesise(tmp_path_factory.mktemp("other"), noncurrent_days=30, archive_after_days=20)
+    )
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
@@ -80,7 +82,7 @@ def test_every_version_of_every_landed_movie_stays_retrievable(world: World, see
     print(f"seed {seed}: {len(world.ledger.landed)} versions, {world.refused - refused} attempts refused, {dict(done)}")
     assert world.ledger.landed
     assert world.refused > refused
-    if "MOVIES_STEPS" not in os.environ:
+    if not {"MOVIES_SEED", "MOVIES_STEPS"} & set(os.environ):
         assert set(done) == {step.__name__ for step in STEPS}, "some kind of step was not played"
 
 
@@ -123,7 +125,7 @@ def _no_protection(stacks: Stacks) -> None:
 
 def _exports_deletions(stacks: Stacks) -> None:
     for association in _of_type(stacks, "AWS::FSx::DataRepositoryAssociation"):
-        association["S3"]["AutoExportPolicy"] = {"Events": ["NEW", "CHANGED", "DELETED"]}
+        association["S3"]["AutoExportPolicy"] = {"Events": ["DELETED"]}
 
 
 def _exports_deletions_and_no_deny(stacks: Stacks) -> None:
@@ -142,7 +144,7 @@ def _expires(stacks: Stacks) -> None:
         (1, _no_deny, "a delete marker hides|versions are gone"),
         (2, _no_protection, "another policy|keeps no versions"),
         (3, _exports_deletions, "only its policy kept the bucket"),
-        (4, _exports_deletions_and_no_deny, "a delete marker hides|versions are gone|nobody wrote"),
+        (4, _exports_deletions_and_no_deny, "a delete marker hides|versions are gone"),
         (5, _expires, "a delete marker hides"),
     ],
 )
