@@ -5,13 +5,11 @@ What is decided once for a whole system is in `EVERYWHERE`; what is about one re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from aws_cdk import Acknowledgment, App, Stack, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_s3 as s3
-from constructs import Construct, IConstruct
 
 from cdk_cryoem import (
     CryoEmPlatform,
@@ -27,19 +25,8 @@ from cdk_cryoem.dataset_receipts import MANIFEST_SUFFIX, RECEIPT_SUFFIX
 from cdk_cryoem.landing_zone import BACKUPS_PREFIX, DATASETS_PREFIX, LISTINGS_PREFIX
 from cdk_cryoem.microscope_ingest import REPORTS_PREFIX
 
+from .findings import HIPAA, NIST, PCI, SERVERLESS, Everywhere, accept, accept_in, arn_of, spelled
 from .system import Stacks
-
-NIST, HIPAA, PCI, SERVERLESS = "NIST.800.53.R5", "HIPAA.Security", "PCI.DSS.321", "Serverless"
-
-
-@dataclass(frozen=True, slots=True)
-class Everywhere:
-    """A rule that is answered once for every resource: its name, the packs that have it, and the answer."""
-
-    rule: str
-    packs: Sequence[str]
-    reason: str
-
 
 EVERYWHERE = (
     Everywhere(
@@ -163,7 +150,7 @@ def acknowledge_everywhere(app: App) -> None:
 def acknowledge_deletion(storage: Stack) -> None:
     """Acknowledge that data may go with a storage stack for which both keys were given."""
     for rule in ("LandingBucketRetained", "FileSystemRetained"):
-        _accept_in(
+        accept_in(
             ("CryoEmChecks",),
             storage,
             rule,
@@ -174,23 +161,23 @@ def acknowledge_deletion(storage: Stack) -> None:
 def acknowledge_own_network(vpc: ec2.IVpc) -> None:
     """Acknowledge what stays in a network that is not this library's."""
     reason = "A network of your own is judged where it is made; PrivateNetwork makes one without these findings"
-    _accept_in(("AwsSolutions",), vpc, "VPC7", reason)
+    accept_in(("AwsSolutions",), vpc, "VPC7", reason)
     for rule in ("VPCFlowLogsEnabled", "VPCSubnetAutoAssignPublicIpDisabled"):
-        _accept_in((NIST, HIPAA, PCI), vpc, rule, reason)
+        accept_in((NIST, HIPAA, PCI), vpc, rule, reason)
 
 
 def acknowledge_web(web: CryosparcWeb) -> None:
     """Acknowledge what stays of a load balancer before cryoSPARC's pages."""
     logs = "It holds access logs: logs of who reads them would go to a bucket of the same kind; CloudTrail can tell"
-    _accept_in(("AwsSolutions",), web.access_logs_bucket, "S1", logs)
-    _accept_in((NIST, HIPAA, PCI), web.access_logs_bucket, "S3BucketLoggingEnabled", logs)
-    _accept_in(
+    accept_in(("AwsSolutions",), web.access_logs_bucket, "S1", logs)
+    accept_in((NIST, HIPAA, PCI), web.access_logs_bucket, "S3BucketLoggingEnabled", logs)
+    accept_in(
         (NIST, HIPAA, PCI),
         web.access_logs_bucket,
         "S3DefaultEncryptionKMS",
         "Load balancers write access logs only to a bucket under S3's own key (ELB user guide, *Enable access logs*)",
     )
-    _accept_in(
+    accept_in(
         (NIST, PCI),
         web.load_balancer,
         "ALBWAFEnabled",
@@ -202,22 +189,22 @@ def acknowledge_web(web: CryosparcWeb) -> None:
 def acknowledge_second_copy(bucket: s3.IBucket) -> None:
     """Acknowledge what stays of a bucket for copies in another account."""
     reason = "The other account keeps its logs where it wants them; nobody but the replication works with this bucket"
-    _accept_in(("AwsSolutions",), bucket, "S1", reason)
-    _accept_in((NIST, HIPAA, PCI), bucket, "S3BucketLoggingEnabled", reason)
+    accept_in(("AwsSolutions",), bucket, "S1", reason)
+    accept_in((NIST, HIPAA, PCI), bucket, "S3BucketLoggingEnabled", reason)
 
 
 def acknowledge_landing_zone(landing_zone: LandingZone) -> None:
     """Acknowledge what stays in a landing zone."""
-    _accept_in(
+    accept_in(
         (NIST, HIPAA, PCI),
         landing_zone.access_logs_bucket,
         "S3DefaultEncryptionKMS",
         "S3 delivers access logs only to a bucket under its own key (S3 user guide, server access logging)",
     )
     if landing_zone.replication_role is not None and landing_zone.second_copy is not None:
-        here = _spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, landing_zone)
+        here = spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, landing_zone)
         for bucket in (here, landing_zone.second_copy.bucket_arn):
-            _accept(
+            accept(
                 landing_zone.replication_role,
                 f"AwsSolutions-IAM5[Resource::{bucket}/*]",
                 "S3 copies every object of the one bucket into the other; the role only reads here and may not delete there",
@@ -232,45 +219,45 @@ def _acknowledge_parts(
 ) -> None:
     acknowledge_landing_zone(landing_zone)
     for ingest in microscopes:
-        bucket = _spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, ingest)
+        bucket = spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, ingest)
         for prefix in (DATASETS_PREFIX, REPORTS_PREFIX):
-            _accept(
+            accept(
                 ingest.bucket_access_role,
                 f"AwsSolutions-IAM5[Resource::{bucket}/{prefix}*]",
                 "DataSync writes objects whose names the microscope chooses; it is held to this prefix and may not delete",
             )
-        task = _spelled(ingest, ingest.task_arn, hooks)
-        _accept(
+        task = spelled(ingest, ingest.task_arn, hooks)
+        accept(
             hooks.dataset_hook.role,
             f"AwsSolutions-IAM5[Resource::{task}/execution/*]",
             "Executions of this one task get their names when they start; the hook only reads them",
         )
         _acknowledge_ingest(ingest)
     login = engine.programs.cryosparc_login
-    _accept(
+    accept(
         login,
         "AwsSolutions-SMG4",
         "cryoSPARC has no way to rotate a password by itself; the login is generated, used by the head node alone, "
         "and replaced by deploying a new secret",
     )
-    _accept_in(
+    accept_in(
         (NIST, HIPAA), login, "SecretsManagerRotationEnabled", "cryoSPARC has no way to rotate a password by itself"
     )
-    _accept_in(
+    accept_in(
         (NIST, HIPAA, PCI),
         login,
         "SecretsManagerUsingKMSKey",
         "Generated here and read by the head node alone, in this account; a customer managed key serves readers of others",
     )
-    results = _spelled(landing_zone, landing_zone.results_bucket.bucket_arn, engine)
+    results = spelled(landing_zone, landing_zone.results_bucket.bucket_arn, engine)
     head_node = engine.head_node_role if isinstance(engine, Pcs) else engine.head_node_policy
-    _accept(
+    accept(
         head_node,
         f"AwsSolutions-IAM5[Resource::{results}/{LISTINGS_PREFIX}*]",
         "Lists of the file system's files are called by whoever asks for them; the head node may only write to this prefix",
     )
     if engine.programs.with_cryosparc:
-        _accept(
+        accept(
             head_node,
             f"AwsSolutions-IAM5[Resource::{results}/{BACKUPS_PREFIX}*]",
             "Backups of cryoSPARC's database are called after the time they were made; the head node is held to this "
@@ -279,9 +266,9 @@ def _acknowledge_parts(
     if isinstance(engine, Pcs):
         _acknowledge_pcs(engine)
     for hook in (hooks.dataset_hook, hooks.lane_hook, hooks.node_hook, hooks.sweeper):
-        _accept(hook.role, "AwsSolutions-IAM5[Resource::*]", _NO_RESOURCES)
+        accept(hook.role, "AwsSolutions-IAM5[Resource::*]", _NO_RESOURCES)
     function = Stack.of(hooks).get_logical_id(hooks.sweeper.function.node.default_child)  # type: ignore[arg-type]
-    _accept(
+    accept(
         Stack.of(hooks),
         f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
         "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
@@ -289,7 +276,7 @@ def _acknowledge_parts(
 
 
 def _acknowledge_receipts(landing_zone: LandingZone, receipts: DatasetReceipts) -> None:
-    bucket = _spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, receipts)
+    bucket = spelled(landing_zone, landing_zone.landing_bucket.bucket_arn, receipts)
     for place, reason in (
         (
             f"{DATASETS_PREFIX}*",
@@ -299,25 +286,25 @@ def _acknowledge_receipts(landing_zone: LandingZone, receipts: DatasetReceipts) 
         (f"{DATASETS_PREFIX}*{RECEIPT_SUFFIX}", "A receipt is called after its dataset, which the microscope names"),
         (f"{DATASETS_PREFIX}*{MANIFEST_SUFFIX}", "A manifest is called after its dataset, which the microscope names"),
     ):
-        _accept(receipts.hook.role, f"AwsSolutions-IAM5[Resource::{bucket}/{place}]", reason)
+        accept(receipts.hook.role, f"AwsSolutions-IAM5[Resource::{bucket}/{place}]", reason)
 
 
 def _acknowledge_ingest(ingest: MicroscopeIngest) -> None:
     if ingest.schedule is not None:
-        _accept(
+        accept(
             ingest.schedule.dead_letter_queue,
             "AwsSolutions-SQS3",
             "It is the dead-letter queue of a schedule, which the rule does not look for",
         )
     if ingest.pace is not None:
-        task = _spelled(ingest, ingest.task_arn, ingest.pace)
-        _accept(
+        task = spelled(ingest, ingest.task_arn, ingest.pace)
+        accept(
             ingest.pace.role,
             f"AwsSolutions-IAM5[Resource::{task}/execution/*]",
             "Executions of this one task get their names when they start; the function sets their bandwidth",
         )
         function = Stack.of(ingest).get_logical_id(ingest.pace.function.node.default_child)  # type: ignore[arg-type]
-        _accept(
+        accept(
             ingest.pace.schedule_role,
             f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
             "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
@@ -327,71 +314,65 @@ def _acknowledge_ingest(ingest: MicroscopeIngest) -> None:
 def _acknowledge_care(stacks: Stacks) -> None:
     care = stacks.hooks.file_system_care.care
     stack = stacks.hooks
-    _accept(
+    accept(
         care.role,
         "AwsSolutions-IAM5[Resource::*]",
         "What of it only describes knows no resources or not those it will find; all of it only reads",
     )
-    _accept(
+    accept(
         care.role,
-        f"AwsSolutions-IAM5[Resource::arn:aws:fsx:{_place(stack)}:task/*]",
+        f"AwsSolutions-IAM5[Resource::{arn_of(stack, 'fsx')}:task/*]",
         "A task has no name before it is made; the statement holds it to this one file system",
     )
     function = stack.get_logical_id(care.function.node.default_child)  # type: ignore[arg-type]
-    _accept(
+    accept(
         stack,
         f"AwsSolutions-IAM5[Resource::<{function}.Arn>:*]",
         "The schedule may invoke this one function in any version; aws-cdk-lib grants both",
     )
 
 
-def _place(stack: Stack) -> str:
-    return f"{stack.region}:<AWS::AccountId>" if stack.account.startswith("${") else f"{stack.region}:{stack.account}"
-
-
 def _acknowledge_pcs(engine: Pcs) -> None:
     stack = Stack.of(engine)
     for role in (engine.node_role, engine.head_node_role):
-        _accept(
+        accept(
             role,
             "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/AmazonSSMManagedInstanceCore]",
             "What the SSM agent needs, kept up to date by AWS with the agent; Session Manager is the only way in",
         )
-    _accept(
+    accept(
         engine.node_role,
         "AwsSolutions-IAM5[Resource::*]",
         "pcs:RegisterComputeNodeGroupInstance, by which a node reports to its cluster, knows no resources (PCS user guide)",
     )
     cluster = stack.get_logical_id(engine.cluster)
-    arn = f"arn:{stack.resolve(stack.partition)}" if isinstance(stack.resolve(stack.partition), str) else "arn:aws"
-    place = f"{stack.region}:<AWS::AccountId>" if stack.account.startswith("${") else f"{stack.region}:{stack.account}"
-    _accept(
+    accept(
         engine.head_node_role,
-        f"AwsSolutions-IAM5[Resource::{arn}:secretsmanager:{place}:secret:pcs!slurm-secret-<{cluster}.Id>-*]",
+        f"AwsSolutions-IAM5[Resource::{arn_of(stack, 'secretsmanager')}:secret:pcs!slurm-secret-<{cluster}.Id>-*]",
         "PCS makes the secret with Slurm's key and ends its name with six random characters",
     )
-    _accept(
+    accept(
         engine.head_node_role,
-        f"AwsSolutions-IAM5[Resource::{arn}:ec2:{place}:instance/*]",
+        f"AwsSolutions-IAM5[Resource::{arn_of(stack, 'ec2')}:instance/*]",
         "The head node attaches the data volume to itself; a condition on its tag holds it to instances of this cluster",
     )
-    _accept(
+    accept(
         engine.head_node.instance,
         "AwsSolutions-EC26",
         "Its one volume is encrypted; the rule fails on an instance whose values are known only at deployment",
     )
-    _accept(
+    accept(
         engine.head_node.instance,
         "AwsSolutions-EC29",
         "A protected instance could not be replaced by a deployment; what must not be lost is on the retained volume",
     )
-    _accept_in(
+    accept_in(
         (NIST, HIPAA),
         engine.data_volume,
         "EC2EBSInBackupPlan",
         "What is on it, cryoSPARC's database, is backed up into the results bucket; the volume is retained",
     )
-    _accept_in(
+    accept_in(
         (NIST, HIPAA, PCI),
         engine.security_group,
         "EC2RestrictedCommonPorts",
@@ -403,22 +384,3 @@ def _acknowledge_pcs(engine: Pcs) -> None:
             reason="The image is pinned by the configuration file: another one replaces the head node and is a decision",
         )
     )
-
-
-def _accept(scope: IConstruct, finding: str, reason: str) -> None:
-    Validations.of(scope).acknowledge(Acknowledgment(id=f"AwsSolutions::{finding}", reason=reason))
-
-
-def _accept_in(packs: Sequence[str], scope: IConstruct, rule: str, reason: str) -> None:
-    Validations.of(scope).acknowledge(*(Acknowledgment(id=f"{pack}::{pack}-{rule}", reason=reason) for pack in packs))
-
-
-def _spelled(owner: Construct, value: str, reader: Construct) -> str:
-    """How findings spell an attribute of owner's in reader's stack: by its resource, or the name it is imported under."""
-    stack = Stack.of(owner)
-    if stack == Stack.of(reader):
-        logical_id, attribute = stack.resolve(value)["Fn::GetAtt"]
-        return f"<{logical_id}.{attribute}>"
-    name = stack.resolve(stack.export_value(value))["Fn::ImportValue"]
-    assert isinstance(name, str)
-    return name

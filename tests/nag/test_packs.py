@@ -16,6 +16,7 @@ from nag_reports import (
     Said,
     add_other_packs,
     of_example,
+    of_report,
     of_system,
     synthesised,
 )
@@ -24,6 +25,7 @@ from cdk_cryoem_stacks.acknowledgements import EVERYWHERE
 from cdk_cryoem_stacks.app import build, make_app
 from cdk_cryoem_stacks.config import Config
 from cdk_cryoem_stacks.config_file import load
+from cdk_cryoem_stacks.flags import DELETE_CONTEXT
 
 ROOT = Path(__file__).parents[2]
 ACKNOWLEDGED = Path(__file__).with_name("acknowledged-packs.txt")
@@ -34,6 +36,17 @@ CONFIGS = {
     "twin": lambda: (load(ROOT / "twin" / "cryoem.yaml"), ROOT / "twin"),
     "twin on pcs": lambda: (load(ROOT / "twin" / "cryoem-pcs.yaml"), ROOT / "twin"),
 }
+# Besides what everything set at once covers: what excludes something else.
+OTHERWISE = {
+    "without NAT": {
+        "network": {"nat": False, "endpoints": ["all"]},
+        "engine": "pcs",
+        "pcs": {"ami_id": "ami-0a1b2c3d4e5f60718"},
+    },
+    "for one session": {"file_system": {"deployment_type": "SCRATCH_2", "throughput_mibps_per_tib": None}},
+    "without microscopes": {"microscopes": []},
+}
+BUDGET = {"monthly_usd": 100, "emails": ["em@example.org"]}
 EXAMPLES = sorted(path.parent.name for path in (ROOT / "examples").glob("*/app.py"))
 
 
@@ -58,6 +71,36 @@ def lines(findings: list[Finding]) -> set[str]:
 
 def test_no_pack_finds_anything_in_any_system_that_is_not_answered(said: Said) -> None:
     assert said.violations == []
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_no_pack_finds_anything_in_a_system_that_is_otherwise(name: str, tmp_path: Path) -> None:
+    config = Config.model_validate({"name": "other", "budget": BUDGET, **OTHERWISE[name]})
+    assert of_system(config, tmp_path, folder=ROOT).violations == []
+
+
+def test_without_a_budget_there_is_one_warning(tmp_path: Path) -> None:
+    app = make_app(outdir=str(tmp_path))
+    build(app, Config(name="bare"), config_folder=ROOT)
+    app.synth()  # A warning does not make it fail.
+    found = [(each.pack, each.rule) for each in of_report(app).violations]
+    assert found == [("CryoEmChecks", "GpuBudget")]
+
+
+def test_with_both_keys_to_delete_data_our_own_rules_are_answered_and_with_one_there_is_nothing_to_answer(
+    tmp_path: Path,
+) -> None:
+    allowed = {"name": "short", "budget": BUDGET, "deletion": {"allowed": ["landing", "file_system"]}}
+    for given in (False, True):
+        app = make_app(outdir=str(tmp_path / str(given)))
+        if given:
+            app.node.set_context(DELETE_CONTEXT, "short")
+        build(app, Config.model_validate(allowed), config_folder=ROOT)
+        app.synth()
+        said = of_report(app)
+        own = {each.rule for each in said.acknowledged if each.pack == "CryoEmChecks"}
+        assert said.violations == []
+        assert own == ({"LandingBucketRetained", "FileSystemRetained"} if given else set())
 
 
 def test_every_answer_says_why(said: Said) -> None:

@@ -106,6 +106,11 @@ def synthesised(app: App, synth: Any = None) -> Said:
         (synth or type(app).synth)(app)
     except RuntimeError as error:
         assert str(error).startswith("ValidationFailed"), error
+    return of_report(app)
+
+
+def of_report(app: App) -> Said:
+    """What the report of a synthesised app says."""
     reports = json.loads((Path(app.outdir) / "validation-report.json").read_text())["pluginReports"]
     assert not [report["metadata"] for report in reports if "error" in report.get("metadata", {})], "a pack broke"
     reports = [report for report in reports if report["pluginName"] in (*AT_EACH_SYNTHESIS, *IN_TESTS_ONLY)]
