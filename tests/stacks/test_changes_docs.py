@@ -86,6 +86,8 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
     "`file_system.capacity_gib`, more": (put("file_system.capacity_gib", 4800), None),
     "`file_system.capacity_gib`, less": (put("file_system.capacity_gib", 1200), None),
     "`file_system.throughput_mibps_per_tib`": (put("file_system.throughput_mibps_per_tib", 500), None),
+    "`file_system.generation`, the next": (put("file_system.generation", 2), None),
+    "`file_system.release_after_days`": (put("file_system.release_after_days", 30), None),
     "`file_system.deployment_type`": (
         put("file_system", {"deployment_type": "SCRATCH_2", "throughput_mibps_per_tib": None}),
         None,

@@ -114,7 +114,7 @@ def test_a_file_system_in_another_subnet_is_the_loudest_and_takes_the_rest_with_
     assert first.effect is Effect.REPLACES_STORAGE
     assert "a new, empty one" in first.what_to_do
     assert "This one stays, with its data and its cost" in first.what_to_do
-    assert "Destroy cryoem-cluster first" in first.what_to_do, "its export is imported"
+    assert "Destroy cryoem-hooks and cryoem-cluster first" in first.what_to_do, "its export is imported"
     found = by_kind(diffs, system)
     assert found["AWS::FSx::DataRepositoryAssociation", "FileSystemId"].effect is Effect.REMADE
     cluster = {change.path: change for diff in diffs for change in diff.changes if diff.name == "cryoem-cluster"}
