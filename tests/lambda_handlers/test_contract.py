@@ -85,7 +85,10 @@ def variables_set(path: Path) -> set[str]:
 
 def variables_read() -> Iterator[str]:
     """Literal keys of `environment[..]`, `os.environ[..]` and `os.environ.get(..)` in the hooks that act on the system."""
-    for path in sorted(set(_LAMBDA.rglob("*.py")) - {_LAMBDA / "notifier.py", _LAMBDA / "file_system_care.py"}):
+    for path in sorted(
+        set(_LAMBDA.rglob("*.py"))
+        - {_LAMBDA / "notifier.py", _LAMBDA / "file_system_care.py", _LAMBDA / "ingest_pace.py"}
+    ):
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Subscript) and ast.unparse(node.value) in {"environment", "os.environ"}:
                 yield ast.literal_eval(node.slice)
