@@ -42,7 +42,7 @@ snapshot: setup ## accept the templates as they are now as the stacks' snapshots
 	@$(RUN) python -m pytest tests/stacks tests/nag --snapshot-update -q
 
 bench: setup ## ratios measured in one run: synthesis to import, cost of a look at a dataset; sizes of templates; idle nodes, simulated
-	@$(RUN) python bench/dataset_listing.py && echo && $(RUN) python bench/synth.py && echo && $(RUN) python bench/paid_idle.py
+	@$(RUN) python bench/dataset_listing.py && echo && $(RUN) python bench/receipts.py && echo && $(RUN) python bench/synth.py && echo && $(RUN) python bench/paid_idle.py
 
 bench-twin: setup-twin ## how long after a job's end its node is told to power down: 100 jobs on a twin of their own, six minutes
 	@$(RUN) python bench/latency.py
