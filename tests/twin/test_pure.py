@@ -295,6 +295,19 @@ def test_what_was_exported_comes_back_with_its_time(tmp_path: Path) -> None:
     assert export_all(again, bucket) == 0, "what came from S3 is as it is there"
 
 
+def test_a_link_goes_and_comes_back_as_a_link(tmp_path: Path) -> None:
+    bucket, kept = _Bucket(), _association(tmp_path / "old", exports={"NEW"})
+    (kept.folder / "job").mkdir(parents=True)
+    (kept.folder / "alias").symlink_to("job")
+    (kept.folder / "gone").symlink_to("/nowhere/ü")
+    export_once(kept, bucket, now=4e9)
+    again = _association(tmp_path / "new")
+    assert import_once(again, bucket, whatever=True) == 2
+    assert os.readlink(again.folder / "alias") == "job"
+    assert os.readlink(again.folder / "gone") == "/nowhere/ü"
+    assert export_all(again, bucket) == 0
+
+
 def test_a_release_takes_what_is_in_s3_and_was_left_alone_and_its_content_is_that_of_s3(tmp_path: Path) -> None:
     bucket, kept = _Bucket(), _association(tmp_path, imports={"NEW", "CHANGED"})
     bucket.objects |= {"datasets/d/old.mrc": b"s3", "datasets/d/new.mrc": b"s3", "datasets/e/old.mrc": b"s3"}

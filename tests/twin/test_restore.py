@@ -143,10 +143,11 @@ def test_a_lost_file_system_is_had_again_from_s3_byte_for_byte(storage: Storage)
         path = first / "projects" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    (first / "projects" / "krios-1" / "alias").symlink_to("CS-krios-1")
     storage.wait("the movies on the first file system", lambda: files(first / "data") == movies)
     storage.wait(
         "the results in their bucket",
-        lambda: storage.s3.list_objects_v2(Bucket=kept, Prefix="projects/").get("KeyCount") == len(results),
+        lambda: storage.s3.list_objects_v2(Bucket=kept, Prefix="projects/").get("KeyCount") == len(results) + 1,
     )
     times = {name: (first / "projects" / name).stat().st_mtime_ns for name in results}
     before = storage.versions(landing), storage.versions(kept)
@@ -160,6 +161,10 @@ def test_a_lost_file_system_is_had_again_from_s3_byte_for_byte(storage: Storage)
     assert storage.file_system() != lost
     storage.wait("the movies on the second file system", lambda: files(second / "data") == movies)
     storage.wait("the results on the second file system", lambda: files(second / "projects") == results)
+    assert (second / "projects" / "krios-1" / "alias" / "J1" / "map.mrc").read_bytes() == results[
+        "krios-1/CS-krios-1/J1/map.mrc"
+    ]
+    assert (second / "projects" / "krios-1" / "alias").is_symlink()
     assert {name: (second / "projects" / name).stat().st_mtime_ns for name in results} == times
     states = {
         each["FileSystemPath"]: each["Lifecycle"]

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from cdk_cryoem_twin import head, processes
-from cdk_cryoem_twin.environment import ACCOUNT, Mode, certificate, endpoint
+from cdk_cryoem_twin.environment import ACCOUNT, REGION, Mode, certificate, client_environment, endpoint
 from cdk_cryoem_twin.slurm import controller
 from cdk_cryoem_twin.waiting import wait_for
 
@@ -185,7 +185,7 @@ def _table(
         ("sweeper", ("HooksSweeperRole",), listing, [read, delete, terminate, shell]),
         ("schedule", ("SchedulerRole",), sweeper, [listing, manifest, terminate]),
         ("DataSync", ("BucketAccessRole",), listing, [delete, manifest, stop]),
-        ("file system care", ("FileSystemCareCareRole",), file_systems, [read, delete, stop, gone, export, listing]),
+        ("file system care", ("FileSystemCareRole",), file_systems, [read, delete, stop, gone, export, listing]),
     ]
 
 
@@ -273,6 +273,34 @@ def test_the_file_system_is_looked_after_under_its_own_role(twin: Twin) -> None:
     answer = client.invoke(FunctionName=name, Payload=b"{}")
     assert json.loads(answer["Payload"].read()) == {"troubles": 0, "released": ""}
     assert "FunctionError" not in answer
+
+
+def test_teardown_refuses_what_is_on_the_file_system_alone_and_passes_the_rest(twin: Twin) -> None:
+    """The command itself, with the head node's own list of files."""
+    wait_for(lambda: all(span.off for span in twin.observer.nodes()), "all nodes to be off", seconds=120)
+
+    def teardown(*options: str) -> tuple[int, dict[str, Any]]:
+        ran = subprocess.run(
+            ["cryoem", "teardown", "--name", "cryoem", "--region", REGION, "--json", *options],
+            env=client_environment(twin.places, Mode(strict=True)),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.stdout, ran.stderr
+        return ran.returncode, json.loads(ran.stdout)
+
+    root = twin.places.file_systems / twin.outputs["FileSystemId"]
+    code, before = teardown()
+    assert before["refusals"] == []
+    alone = root / "home" / "notes.txt"
+    alone.parent.mkdir()
+    alone.write_text("on the file system alone")
+    code, found = teardown()
+    assert code == 1
+    assert {loss["path"] for loss in found["lost"]} - {loss["path"] for loss in before["lost"]} == {"home/notes.txt"}
+    alone.unlink()
+    assert not [loss for loss in before["lost"] if loss["path"].startswith(("data/", "projects/"))], before["lost"]
 
 
 def _invoke_sweeper(twin: Twin) -> None:

@@ -18,6 +18,8 @@ _DRAFT = ".twin-draft-"
 # FSx exports a file that was closed; here one that was not written to for a moment.
 _SETTLED_SECONDS = 1.0
 _POLL_SECONDS = 0.5
+# Type and mode of a symbolic link, as the metadata of its object has them.
+_LINK = "0120777"
 # What makes FSx call an association misconfigured; anything else passes by itself.
 _LOST = ("AccessDenied", "AllAccessDisabled", "KMS.DisabledException", "NoSuchBucket", "403", "404")
 
@@ -114,8 +116,8 @@ def release(association: Association, s3: Any, *, below: str, idle_seconds: floa
     """
     count = 0
     for name, path in files_of(association):
-        status = path.stat()
-        if not name.startswith(below) or _stamp(path) != association.files.get(name):
+        status = path.lstat()
+        if path.is_symlink() or not name.startswith(below) or _stamp(path) != association.files.get(name):
             continue
         if now - max(status.st_atime, status.st_mtime) > idle_seconds:
             _fetch(association, s3, name)
@@ -134,21 +136,21 @@ def miss_what_changed(association: Association) -> None:
 
 
 def files_of(association: Association) -> Iterator[tuple[str, Path]]:
-    """Every file below its folder, with its name as S3 has it."""
+    """Every file and link below its folder, with its name as S3 has it."""
     for path in sorted(association.folder.rglob("*")):
-        if path.is_file() and not path.name.startswith(_DRAFT):
+        if (path.is_symlink() or path.is_file()) and not path.name.startswith(_DRAFT):
             yield str(path.relative_to(association.folder)), path
 
 
 def _export(association: Association, s3: Any, name: str, path: Path) -> None:
-    stamp = _stamp(path)
-    with path.open("rb") as content:
-        s3.put_object(
-            Bucket=association.bucket,
-            Key=association.prefix + name,
-            Body=content.read(),
-            Metadata={"file-mtime": f"{stamp[0]}ns"},
-        )
+    """A link is exported as a link, its target as content."""
+    stamp, link = _stamp(path), path.is_symlink()
+    s3.put_object(
+        Bucket=association.bucket,
+        Key=association.prefix + name,
+        Body=os.fsencode(os.readlink(path)) if link else path.read_bytes(),
+        Metadata={"file-mtime": f"{stamp[0]}ns", **({"file-permissions": _LINK} if link else {})},
+    )
     association.files[name] = stamp
     association.missed.pop(name, None)
 
@@ -159,15 +161,19 @@ def _fetch(association: Association, s3: Any, name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(_DRAFT + target.name)
     found = s3.get_object(Bucket=association.bucket, Key=association.prefix + name)
-    with draft.open("wb") as out:
-        for chunk in found["Body"].iter_chunks(1 << 20):
-            out.write(chunk)
+    draft.unlink(missing_ok=True)
+    if found.get("Metadata", {}).get("file-permissions") == _LINK:
+        os.symlink(os.fsdecode(b"".join(found["Body"].iter_chunks(1 << 20))), draft)
+    else:
+        with draft.open("wb") as out:
+            for chunk in found["Body"].iter_chunks(1 << 20):
+                out.write(chunk)
     told = found.get("Metadata", {}).get("file-mtime", "")
     if told.endswith("ns"):
         modified = int(told.removesuffix("ns"))
     else:
         modified = int(found["LastModified"].timestamp() * 1e9) if "LastModified" in found else time.time_ns()
-    os.utime(draft, ns=(time.time_ns(), modified))
+    os.utime(draft, ns=(time.time_ns(), modified), follow_symlinks=False)
     draft.rename(target)
     association.files[name] = _stamp(target)
 
@@ -183,5 +189,5 @@ def _objects(association: Association, s3: Any) -> dict[str, str]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    status = path.lstat()
     return status.st_mtime_ns, status.st_size
