@@ -28,7 +28,14 @@ from .working_hours import WorkingHours, working_hours_problems
 PLATFORM_EVENT_SOURCE = "cryoem.platform"
 """EventBridge source of what the hooks themselves say."""
 DATASET_LANDED = "Dataset Landed"
-TROUBLE = ("Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone", "File System Trouble")
+TROUBLE = (
+    "Node Failed",
+    "Backup Failed",
+    "Cost Leak Found",
+    "Dataset Gone",
+    "Dataset Not Safe",
+    "File System Trouble",
+)
 """Events that the alarm topic is told of."""
 
 

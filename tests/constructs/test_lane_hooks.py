@@ -220,7 +220,7 @@ def test_troubles_reach_the_alarm_topic(made: Made) -> None:
     template = made[2]
     found = pattern(template, "Trouble")
     assert found["detail-type"] == [
-        "Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone", "File System Trouble",
+        "Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone", "Dataset Not Safe", "File System Trouble",
     ]  # fmt: skip
     assert (found["source"], found["detail"]) == (["cryoem.platform"], {"cluster": ["cryoem"]})
     (rule,) = [r for name, r in template.find_resources("AWS::Events::Rule").items() if "Trouble" in name]
