@@ -29,10 +29,11 @@ _again: dict[str, set[str]] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Copied:
-    """A file that was sent. version: that of the new object; md5, sha256: of what was read."""
+    """A file that was sent. version, etag: those of the new object; md5, sha256: of what was read."""
 
     source: Source
     version: str | None
+    etag: str
     md5: str
     sha256: str
     bytes: int
@@ -83,8 +84,7 @@ def run(execution: Json) -> None:
     failed = [each for each in outcomes if isinstance(each, Failed)]
 
     execution["Status"] = "VERIFYING"
-    stored = dict(_listing(s3, bucket, prefix))
-    checks = [_check(s3, bucket, prefix, share, each, stored.get(each.source.name), mode) for each in copied]
+    checks = [_check(s3, bucket, prefix, share, each, mode) for each in copied]
     wrong = {check["RelativePath"].lstrip("/") for check in checks if check["VerifyStatus"] != "SUCCESS"}
     again.difference_update(each.name for each in todo)
     again.update(wrong)
@@ -200,6 +200,7 @@ class _Copier:
         return Copied(
             source=source,
             version=version,
+            etag=etag,
             md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
             sha256=hashlib.sha256(content).hexdigest(),
             bytes=len(content),
@@ -215,13 +216,13 @@ def _in_transit(content: bytes, fault: str) -> bytes:
     return content[: len(content) // 2] if fault == "truncate" else content
 
 
-def _check(s3: Any, bucket: str, prefix: str, share: Path, copied: Copied, stored: Json | None, mode: str) -> Json:
+def _check(s3: Any, bucket: str, prefix: str, share: Path, copied: Copied, mode: str) -> Json:
     """Compare what is in the bucket with what is on the share."""
-    source, failure, target, size = copied.source, "", copied.sha256, _size(stored)
+    source, failure, target, size = copied.source, "", copied.sha256, copied.bytes
     # The emulator's ETag is the MD5 of what it keeps; what differs is read back.
-    if stored is None or stored["ETag"].strip('"') != copied.md5:
-        kept = b"" if stored is None else s3.get_object(Bucket=bucket, Key=prefix + source.name)["Body"].read()
-        target, failure = hashlib.sha256(kept).hexdigest(), "Verification failed: content differs"
+    if copied.etag.strip('"') != copied.md5:
+        kept = s3.get_object(Bucket=bucket, Key=prefix + source.name)["Body"].read()
+        target, size, failure = hashlib.sha256(kept).hexdigest(), len(kept), "Verification failed: content differs"
     try:
         now = (share / source.name).stat()
         if (now.st_size, now.st_mtime_ns) != (source.size, source.mtime_ns):
@@ -237,11 +238,6 @@ def _check(s3: Any, bucket: str, prefix: str, share: Path, copied: Copied, store
         size=size,
         failure=failure,
     )
-
-
-def _size(stored: Json | None) -> int:
-    """Bytes of an object; none when there is none."""
-    return int(stored["Size"]) if stored else 0
 
 
 def _conclude(execution: Json, mode: str, *, listed: int, copied: int, failed: int, wrong: int) -> None:
