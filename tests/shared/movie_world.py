@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from random import Random
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -28,8 +29,7 @@ from iam_simulator import ADMINISTRATOR, Principal
 from lustre_double import LustreDouble, RefusedError
 from movie_ledger import MOVIES, Ledger, LostError
 
-from cdk_cryoem_lambda import dataset_hook
-from cdk_cryoem_lambda import world as hook_world
+from cdk_cryoem_lambda import dataset_hook, receipt_hook
 from cdk_cryoem_lambda.reconcile import datasets
 from cdk_cryoem_stacks.archive.bucket import Movies
 from cdk_cryoem_stacks.archive.decide import FINISHED
@@ -58,6 +58,7 @@ class World:
         self.system, self.rng, self.share = system, rng, share
         self.ledger = Ledger(system)
         self.refused = 0
+        self.safe: set[str] = set()
         self._file_systems, self._other_stacks = file_systems, other_stacks
         self._made = 0
         self._sessions: dict[str, Make] = {}
@@ -168,8 +169,8 @@ class World:
         if missing:
             raise LostError(f"never landed: {sorted(missing)[0]}")
 
-    def _transfer(self, meanwhile: Callable[[], None] = lambda: None) -> str:
-        """A run of the task; the hook is told, or the event is lost. Returns how it ended."""
+    def _transfer(self, meanwhile: Callable[[], None] = lambda: None, *, heard: float = 0.7) -> str:
+        """A run of the task. Returns how it ended. heard: how likely it is that the hook hears of it."""
         datasync = self.system.emulator.make("datasync")
         (task,) = self.system.tasks
         execution = datasync.start_task_execution(TaskArn=task)["TaskExecutionArn"]
@@ -180,14 +181,35 @@ class World:
             return status if status in ("SUCCESS", "ERROR") else ""
 
         how = str(wait_for(ended, "the transfer", seconds=60))
-        if self.rng.random() < 0.7:
-            with self._as_hook("HooksDataset"):
+        if self.rng.random() < heard:
+            with self._as_hook("HooksDataset", dataset_hook, "world"):
                 dataset_hook.act([dataset_hook.Hint(execution=execution)])
         return how
 
+    def receipts(self) -> None:
+        """Two runs, and the receipts a while later; of what they call safe the share may be purged. Errors: LostError."""
+        for _ in range(2):
+            self._transfer(heard=1)
+        self.sweep()
+        self.ledger.look()
+        later = SimpleNamespace(time=lambda: time.time() + 600)
+        with (
+            self._as_hook("Receipts", receipt_hook, "keeper") as keeper,
+            mock.patch.object(receipt_hook, "time", later),
+            # There are no queues here, hence no dead letters.
+            mock.patch.object(receipt_hook, "redrive"),
+        ):
+            receipt_hook.act()
+            safe = {str(item["sk"]) for item in keeper.records.known("receipt") if item["state"] == "safe"}
+        self.safe |= safe
+        for path in self._on_share():
+            key = f"{MOVIES}{path.relative_to(self.share)}"
+            if key.split("/")[1] in safe and not self.ledger.holds(key, path.read_bytes()):
+                raise LostError(f"a receipt calls {key} safe, which is not in the bucket as it is on the share")
+
     def sweep(self) -> None:
         """The sweeper's look at datasets; then its records say what S3 has. Errors: LostError."""
-        with self._as_hook("HooksSweeper") as w:
+        with self._as_hook("HooksSweeper", dataset_hook, "world") as w:
             datasets.reconcile(w, datasets.of_sweep(w))
             known = {item["sk"]: (item["objects"], item["size_bytes"]) for item in w.records.datasets()}
         there: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
@@ -200,16 +222,19 @@ class World:
             raise LostError(f"records say {known}, S3 has {dict(there)}")
 
     @contextmanager
-    def _as_hook(self, function: str) -> Iterator[Any]:
-        """The hook's own world, made of its own environment and role, as warm as a function's."""
+    def _as_hook(self, function: str, module: ModuleType, maker: str) -> Iterator[Any]:
+        """What a hook makes for itself, of its own environment and role, as warm as a function's; its module finds it."""
         if function not in self._hooks:
             environment, role = self.system.environment(function)
             # Nothing is deployed of the cluster: its head node is gone, which keeps no hook from looking at datasets.
             environment = {**environment, "AWS_DEFAULT_REGION": REGION, "HEAD_NODE": "i-0123456789abcdef0"}
             made = self._clients(role)
-            with mock.patch.dict(os.environ, environment), mock.patch.object(boto3, "client", side_effect=made):
-                self._hooks[function] = hook_world.world.__wrapped__()
-        with mock.patch.object(dataset_hook, "world", return_value=self._hooks[function]):
+            with (
+                mock.patch.dict(os.environ, environment),
+                mock.patch.object(boto3, "client", side_effect=lambda service, **_: made(service)),
+            ):
+                self._hooks[function] = getattr(module, maker).__wrapped__()
+        with mock.patch.object(module, maker, return_value=self._hooks[function]):
             yield self._hooks[function]
 
     # The file system
@@ -337,11 +362,12 @@ class World:
 
 Step = Callable[[World], None]
 STEPS: dict[Step, int] = {
-    World.record: 14,
+    World.record: 12,
     World.spoil: 12,
     World.transfer: 8,
     World.transfer_of_a_share_that_changes: 5,
-    World.sweep: 6,
+    World.sweep: 5,
+    World.receipts: 4,
     World.synchronise: 8,
     World.work_on_file_system: 12,
     World.release: 3,
@@ -350,7 +376,7 @@ STEPS: dict[Step, int] = {
     World.deploy: 2,
     World.pass_days: 5,
     World.overwrite: 3,
-    World.attempt: 16,
+    World.attempt: 15,
 }
 """All steps, and how often in a hundred."""
 
