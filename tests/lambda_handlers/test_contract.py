@@ -88,12 +88,17 @@ def variables_read() -> Iterator[str]:
     for path in sorted(
         set(_LAMBDA.rglob("*.py"))
         - {_LAMBDA / "notifier.py", _LAMBDA / "file_system_care.py", _LAMBDA / "ingest_pace.py"}
+        - {_LAMBDA / "receipt_hook.py"}
     ):
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.Subscript) and ast.unparse(node.value) in {"environment", "os.environ"}:
-                yield ast.literal_eval(node.slice)
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get":
-                yield ast.literal_eval(node.args[0])
+        yield from read_in(path)
+
+
+def read_in(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in {"environment", "os.environ"}:
+            yield ast.literal_eval(node.slice)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get":
+            yield ast.literal_eval(node.args[0])
 
 
 def test_hooks_read_exactly_the_variables_they_are_given() -> None:
@@ -101,6 +106,11 @@ def test_hooks_read_exactly_the_variables_they_are_given() -> None:
     # Only there so that a function is deployed again with another head node.
     assert set(variables_read()) == given - {"ENGINE_GENERATION"}
     assert len(given) == 26
+
+
+def test_the_receipt_hook_reads_exactly_the_variables_it_is_given() -> None:
+    given = variables_set(_CONSTRUCTS / "dataset_receipts.py") | variables_set(_CONSTRUCTS / "hook_function.py")
+    assert {*read_in(_LAMBDA / "receipt_hook.py"), *read_in(_LAMBDA / "hints.py")} == given
 
 
 def test_the_tests_own_environment_is_the_hooks_environment() -> None:
@@ -232,6 +242,8 @@ DOCUMENT_PARAMETERS = {
     *("Nodes", "Mode", "ManifestSha256", "Dataset", "Recipe", "Objects"),
     *("UsedUntil", "DecidedAt", "IdleMinutes", "Session", "Seen"),
 }
+# list-files, which no hook runs: the commands that compare with the file system do.
+OPERATORS_PARAMETERS = {"Folder", "Checksums", "Key"}
 
 
 def test_parameters_of_the_documents_are_those_that_the_hooks_give() -> None:
@@ -244,7 +256,10 @@ def test_parameters_of_the_documents_are_those_that_the_hooks_give() -> None:
         if isinstance(key, ast.Constant) and str(key.value) in DOCUMENT_PARAMETERS
     }
     wanted = set(re.findall(r"\{\{ (\w+) \}\}", (_CONSTRUCTS / "ssm_documents.py").read_text()))
-    assert given == wanted == DOCUMENT_PARAMETERS
+    assert given == DOCUMENT_PARAMETERS
+    assert wanted == DOCUMENT_PARAMETERS | OPERATORS_PARAMETERS
+    listing = _ROOT / "stacks" / "cdk_cryoem_stacks" / "operate" / "listing.py"
+    assert literals(listing) >= OPERATORS_PARAMETERS
 
 
 def test_job_events_have_one_source_and_detail_type() -> None:
