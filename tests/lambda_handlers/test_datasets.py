@@ -199,7 +199,14 @@ def known(objects: int, *, looked_ago: float, state: str = "arriving", landed_ag
 
 @pytest.mark.parametrize(
     ("objects", "looked_ago", "looks"),
-    [(0, 0, True), (999, 0, True), (1000, 59.9, False), (1000, 60, True), (50_000, 2999.9, False), (50_000, 3000, True)],
+    [
+        (0, 0, True),
+        (999, 0, True),
+        (1000, 59.9, False),
+        (1000, 60, True),
+        (50_000, 2999.9, False),
+        (50_000, 3000, True),
+    ],
 )
 def test_a_hint_is_worth_a_listing_every_minute_for_each_thousand_objects(
     objects: int, looked_ago: float, looks: bool
