@@ -16,7 +16,8 @@ SYSTEMS = ("default", "everything", "everything-on-pcs", *EXAMPLES)
 KEYS = ("datasets/krios-1/a movie.tiff", "datasync-reports/r.json", "anything/else")
 ENDS_OF_MOVIES = (
     *("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention", "s3:PutObjectRetention"),
-    *("s3:PutObjectLegalHold", "s3:ReplicateDelete"),
+    # Under another key, which is then deleted, a version is as good as gone.
+    *("s3:PutObjectLegalHold", "s3:ReplicateDelete", "s3:UpdateObjectEncryption"),
 )
 ENDS_OF_THE_BUCKET = ("s3:DeleteBucket",)
 PROTECTIONS = (
@@ -24,8 +25,8 @@ PROTECTIONS = (
     *("s3:PutBucketObjectLockConfiguration", "s3:PutReplicationConfiguration", "s3:PutEncryptionConfiguration"),
     *("s3:PutBucketPublicAccessBlock", "s3:PutBucketOwnershipControls", "s3:PutBucketNotification"),
 )
-# What it lets be done to a movie is done by no role of the system; the bucket does not forbid it to others.
-BY_NO_ROLE = ("s3:UpdateObjectEncryption", "s3:PutObjectAcl", "s3:ReplicateObject")
+# These are done by no role of the system; the bucket does not forbid them to others.
+BY_NO_ROLE = ("s3:PutObjectAcl", "s3:PutObjectVersionAcl", "s3:ReplicateObject")
 ENDS_OF_THE_KEY = ("kms:ScheduleKeyDeletion", "kms:DisableKey")
 PROTECTIONS_OF_THE_KEY = ("kms:PutKeyPolicy",)
 
@@ -97,7 +98,7 @@ def test_the_break_glass_role_by_itself_may_nothing(system: Simulated) -> None:
     assert list(role.policies) == []
 
 
-def test_no_role_of_the_system_moves_movies_to_another_key_or_shares_them(system: Simulated) -> None:
+def test_no_role_of_the_system_shares_movies_or_plants_some(system: Simulated) -> None:
     assert allowed(system, system.roles.values(), on_objects(system, BY_NO_ROLE)) == []
 
 
