@@ -71,16 +71,23 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     status.add_argument("--json", action="store_true", help="print one JSON document")
     status.set_defaults(run=_status)
     verify = command(
-        "verify", "compare a dataset on the share, in the bucket and on the file system with its manifest", changes=False
+        "verify",
+        "compare a dataset on the share, in the bucket and on the file system with its manifest",
+        changes=False,
     )
     verify.add_argument("dataset", help="its name: the folder's name on the microscope's share")
     verify.add_argument(
         "--checksums", action="store_true", help="read every file on the file system; cold ones come back from S3"
     )
     verify.add_argument(
-        "--share", type=Path, metavar="FOLDER", help="the microscope's share as it is mounted here; its files are read too"
+        "--share",
+        type=Path,
+        metavar="FOLDER",
+        help="the microscope's share as it is mounted here; its files are read too",
     )
-    verify.add_argument("--json", action="store_true", help="print one JSON document, with every file that is not verified")
+    verify.add_argument(
+        "--json", action="store_true", help="print one JSON document, with every file that is not verified"
+    )
     verify.set_defaults(run=_verify)
     teardown = command(
         "teardown",
