@@ -141,11 +141,11 @@ class DatasetReceipts(Construct):
 
     def _permit(self, engine: Engine, bucket: s3.IBucket, records: dynamodb.ITable) -> None:
         hook = self.hook
-        hook.allow(actions=["dynamodb:GetItem", "dynamodb:Query"], resources=[records.table_arn])
+        hook.allow(actions=["dynamodb:Query"], resources=[records.table_arn])
         # What other hooks write down is not this one's business.
         hook.role.add_to_policy(
             iam.PolicyStatement(
-                actions=["dynamodb:PutItem", "dynamodb:DeleteItem"],
+                actions=["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
                 resources=[records.table_arn],
                 conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["receipt", "outbox"]}},
             )

@@ -57,7 +57,9 @@ def _note_transfer(w: World, execution: str) -> None:
         began=found.get("LaunchTime", found["StartTime"]).timestamp(),
         files=found.get("FilesTransferred", 0),
         failed=failures(found),
-        well=found["Status"] == "SUCCESS" and not failures(found),
+        # A run of listed files alone has not looked at the share.
+        well=found["Status"] == "SUCCESS" and not failures(found) and not found.get("ManifestConfig"),
+        includes="|".join(rule["Value"] for rule in found.get("Includes", [])),
         execution=execution.rpartition("/")[2],
     )
 

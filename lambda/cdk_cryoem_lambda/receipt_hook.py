@@ -132,9 +132,14 @@ def due(
     What is safe is looked at again when files came since. What is not, when a share was looked at since or people ought to be
     told; the older it is the less often, at last once a day.
     """
-    if known is None or (dataset["last_at"], dataset["objects"]) != (
-        known["dataset_last_at"],
-        known["dataset_objects"],
+    if (
+        known is None
+        or not known["digest"]
+        or (dataset["last_at"], dataset["objects"])
+        != (
+            known["dataset_last_at"],
+            known["dataset_objects"],
+        )
     ):
         return True
     if known["state"] == "safe":
@@ -161,7 +166,10 @@ def _looks(
             continue
         written = listed.executions.get((task, str(item.get("execution", ""))))
         settled = written is not None and now - written >= _SETTLED_SECONDS
-        found[task] = Look(began=float(item["began"]), reported=settled, well=bool(item.get("well", 0)))
+        includes = tuple(filter(None, str(item.get("includes", "")).split("|")))
+        found[task] = Look(
+            began=float(item["began"]), reported=settled, well=bool(item.get("well", 0)), includes=includes
+        )
     return found
 
 
@@ -198,13 +206,15 @@ def _write_group(
     for item in group:
         name = str(item["sk"])
         try:
-            found = k.bucket.look(name, versions.pop(name), said.pop(name), looks, previous=name in known, until=until)
+            reported = said.pop(name)
+            copied_by = {each.task for some in reported.values() for each in some if each.kind == "transferred"}
+            found = k.bucket.look(name, versions.pop(name), reported, looks, previous=name in known, until=until)
             made = receipts.receipt(
                 name,
                 found.files,
                 last_at=found.last_at,
-                landed=True,
                 looks=looks,
+                copied_by=copied_by,
                 sentinel=k.sentinel,
                 checksums_left=found.checksums_left,
                 # Filled while the entries were read.
@@ -229,7 +239,7 @@ def _write(
 ) -> str:
     state = verdict(made, dataset, known, not_safe_after=k.not_safe_after, now=now)
     text = "".join(f"{each.line()}\n" for each in found.files)
-    digest = hashlib.sha256("\n".join((text, *made.reasons)).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join((text, *made.reasons)).encode(errors="surrogatepass")).hexdigest()
     version = str(known["manifest_version"]) if known else ""
     if known is None or known["digest"] != digest:
         version = k.bucket.write(made, text, cluster=k.cluster, made_at=now, landed_at=float(dataset["landed_at"]))
@@ -262,6 +272,9 @@ def _write(
         },
         events=told,
     )
+    if not written:
+        # What the other look put into S3 now lies below what this one did.
+        k.records.forget_digest(_KIND, made.dataset)
     log.info(
         "dataset %s: %s, %s%s",
         made.dataset,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -37,12 +37,20 @@ class Version:
 class Look:
     """When a microscope's share was last looked at: by a transfer that began then and is over.
 
-    reported: whether its reports are there. well: whether it saw everything, and nothing failed.
+    reported: whether its reports are there. well: whether it saw everything, and nothing failed. includes: patterns that it
+    was held to, none for the whole share.
     """
 
     began: float
     reported: bool = True
     well: bool = True
+    includes: tuple[str, ...] = ()
+
+    def saw(self, dataset: str) -> bool:
+        """Whether it was to look at a dataset. DataSync's include patterns have a * at their end alone."""
+        folder = f"/{dataset}/"
+        bases = [pattern.removesuffix("*") for pattern in self.includes]
+        return not bases or any(folder.startswith(base) or base.startswith(folder) for base in bases)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,13 +86,14 @@ class File:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """What is known of a whole dataset. reasons: why it is not complete; empty when it is."""
+    """What is known of a whole dataset. looked_at: since when no share was looked at. reasons: why it is not complete; empty when it is."""
 
     dataset: str
     counts: Mapping[str, int]
     movies: int
     bytes: int
     last_at: float
+    looked_at: float | None
     reasons: tuple[str, ...]
     examples: tuple[str, ...]
 
@@ -151,7 +160,7 @@ def judge(
             return replace(_file(path, "unverified", current.size, None, current), reason=worst.reason)
         return _file(path, "unknown", current.size, None, current, reason="in the bucket, and in no report")
     transfer = _transfer_of(current, versions, copied)
-    status, reason = _status(current, transfer, checked, copied, reports, worst)
+    status, reason = _status(path, current, versions, transfer, checked, copied, reports, worst)
     made = _file(path, status, current.size, transfer, current, reason=reason)
     if checked is None:
         return made
@@ -165,7 +174,9 @@ def judge(
 
 
 def _status(
+    path: str,
     current: Version,
+    versions: Sequence[Version],
     transfer: Reported | None,
     checked: Reported | None,
     copied: Sequence[Reported],
@@ -177,6 +188,9 @@ def _status(
         return "different", "the bucket's current version is none that was copied"
     if said.size is not None and said.size != current.size:
         return "different", f"{said.size} bytes on the share, {current.size} in the bucket"
+    largest = max((each.size for each in versions if not each.deleted), default=0)
+    if is_movie(path) and current.size < largest:
+        return "different", f"{current.size} bytes now, {largest} in a version before: a movie does not shrink"
     if _contradicting(copied, reports):
         return "different", "two tasks copied different files to this name"
     if checked is None:
@@ -270,13 +284,14 @@ def receipt(
     found: Sequence[File],
     *,
     last_at: float,
-    landed: bool,
     looks: Mapping[str, Look | None],
+    copied_by: Collection[str] = (),
     sentinel: str,
     checksums_left: int = 0,
     unreadable: Sequence[str] = (),
 ) -> Receipt:
-    """Sum up a dataset. looks: of every microscope, None of one that no transfer is known of.
+    """Sum up a dataset that has landed. looks: of every microscope, None of one that no transfer is known of. copied_by: whose
+    reports tell of its files; one that is no microscope's any more may have more of them on its share.
 
     A dataset without a movie is never complete: what it has may be all there, and still no acquisition was saved. The
     sentinel that somebody put into the bucket himself needs no report: it holds nothing.
@@ -287,12 +302,12 @@ def receipt(
     reasons = [f"{counts[status]} files {_WORDS[status]}" for status in _WORST_FIRST if counts[status]]
     if not movies:
         reasons.append("there is no movie in it")
-    if not landed:
-        reasons.append("it has not landed")
     if not looks:
         reasons.append("no microscope's task is known")
+    gone = sorted(set(copied_by) - set(looks))
+    reasons += [f"{task}, which copied files of it, is no microscope's task any more" for task in gone]
     for task, look in sorted(looks.items()):
-        if look is None or look.began <= last_at:
+        if look is None or look.began <= last_at or not look.saw(dataset):
             reasons.append(f"{task} has not looked at the share again since the last file came")
         elif not look.reported:
             reasons.append(f"the report of {task}'s last look is not there yet")
@@ -309,6 +324,7 @@ def receipt(
         movies=movies,
         bytes=sum(each.size for each in counted if each.status != "missing"),
         last_at=last_at,
+        looked_at=min((look.began for look in looks.values() if look is not None), default=None),
         reasons=tuple(reasons),
         examples=tuple(bad[:EXAMPLES]),
     )
@@ -331,7 +347,8 @@ def document(
 ) -> dict[str, Any]:
     """The receipt as it is written beside the dataset."""
     said = (
-        "Every file of this dataset is in the landing bucket and verified: it is safe to purge it from the microscope disk."
+        "Every file of this dataset that was on the share at looked_at, and that DataSync is to copy, is in the landing bucket"
+        " and verified: it is safe to purge what the manifest lists from the microscope disk."
         if made.complete
         else "NOT safe to purge from the microscope disk: see reasons."
     )
@@ -349,6 +366,7 @@ def document(
         "examples": list(made.examples),
         "landed_at": landed_at,
         "last_at": made.last_at,
+        "looked_at": made.looked_at,
         "made_at": made_at,
         "manifest": dict(manifest),
     }

@@ -96,12 +96,20 @@ class Records:
         )
 
     def note_transfer(
-        self, task: str, *, began: float, files: int, well: bool, failed: int = 0, execution: str = ""
+        self,
+        task: str,
+        *,
+        began: float,
+        files: int,
+        well: bool,
+        failed: int = 0,
+        execution: str = "",
+        includes: str = "",
     ) -> None:
         """Write down how the latest transfer of a microscope went; an older one changes nothing.
 
         files: how many it copied; failed: how many it could not. well: whether it saw everything and nothing failed.
-        execution: its id, by which its report is known.
+        execution: its id, by which its report is known. includes: patterns that it was held to, empty for the whole share.
         """
         self._write(
             self._put(
@@ -113,6 +121,7 @@ class Records:
                     "failed": {"N": str(failed)},
                     "well": {"N": str(int(well))},
                     **({"execution": {"S": execution}} if execution else {}),
+                    **({"includes": {"S": includes}} if includes else {}),
                 },
                 condition="attribute_not_exists(pk) OR began <= :began",
                 values={":began": {"N": str(began)}},
@@ -225,6 +234,10 @@ class Records:
             values=None if before is None else {":before": {"N": repr(before)}},
         )
         return self._write(put, events=events)
+
+    def forget_digest(self, kind: str, name: str) -> None:
+        """Have what a record was made of looked at again."""
+        self._write(self._update(kind, name, "SET digest = :none", "digest <> :none", {":none": {"S": ""}}))
 
     def forget(self, kind: str, name: str) -> None:
         """Remove one that is over."""

@@ -95,7 +95,8 @@ def _reported(given: Mapping[str, Any], kind: Kind, place: Place, written_at: fl
     path = str(given["RelativePath"]).lstrip("/")
     if not path or path.endswith("/"):
         return None
-    status = next((str(value) for name, value in given.items() if name.endswith("Status")), "SUCCESS")
+    # What says nothing of its success had none.
+    status = next((str(value) for name, value in given.items() if name.endswith("Status")), "no status in the report")
     stamp = next((value for name, value in given.items() if name.endswith("Timestamp")), None)
     sums = _sha256(_first(given, _SOURCE_SUM)), _sha256(_first(given, _DESTINATION_SUM))
     ok = status.upper() == "SUCCESS" and (None in sums or sums[0] == sums[1])

@@ -181,7 +181,7 @@ def test_of_movies_it_may_ask_for_checksums_by_version(made: Made) -> None:
 def test_it_writes_no_record_but_its_own_and_the_outbox(made: Made) -> None:
     (writing,) = of(statements(made[2]), "dynamodb:PutItem")
     assert writing["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["receipt", "outbox"]}}
-    assert writing["Action"] == ["dynamodb:PutItem", "dynamodb:DeleteItem"]
+    assert writing["Action"] == ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"]
 
 
 def test_keys_of_ones_own_may_be_used(made: Made, everything: Made) -> None:

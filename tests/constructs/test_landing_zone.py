@@ -35,7 +35,6 @@ PROTECTIONS = {
     "s3:PutEncryptionConfiguration",
     "s3:PutBucketObjectLockConfiguration",
     "s3:PutReplicationConfiguration",
-    "s3:PutBucketNotification",
     "s3:PutBucketLogging",
 }
 

@@ -263,8 +263,9 @@ def test_a_transfer_that_found_nothing_new_lands_what_was_arriving(aws: Aws, mon
         {"FilesFailed": {"Prepare": 1, "Transfer": 0, "Verify": 0, "Delete": 0}},
         {"FilesFailed": {"Prepare": 0, "Transfer": 0, "Verify": 1, "Delete": 0}},
         {"FoldersFailed": {"List": 1, "Prepare": 0}},
+        {"ManifestConfig": {"Action": "TRANSFER", "Format": "CSV"}},
     ],
-    ids=["error", "not over", "prepare", "verify", "folder"],
+    ids=["error", "not over", "prepare", "verify", "folder", "listed files alone"],
 )
 def test_no_dataset_lands_by_a_transfer_in_which_something_failed(
     aws: Aws, monkeypatch: pytest.MonkeyPatch, ended: dict[str, Any]
@@ -277,6 +278,15 @@ def test_no_dataset_lands_by_a_transfer_in_which_something_failed(
     well = {"FilesFailed": {"Prepare": 0, "Transfer": 0, "Verify": 0, "Delete": 0}}
     hook(transfer(aws, began_ago=100, files=0, name="exec-2", **well))
     assert aws.record("dataset", "d")["reason"] == "nothing left to transfer"
+
+
+def test_what_a_transfer_was_held_to_is_written_down(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_TASKS", f'["{TASK}"]')
+    hook(transfer(aws, began_ago=200, files=0))
+    assert "includes" not in aws.record("transfer", TASK)
+    rules = [{"FilterType": "SIMPLE_PATTERN", "Value": "/em-1*|/em-2*"}]
+    hook(transfer(aws, began_ago=100, files=0, name="exec-2", Includes=rules))
+    assert aws.record("transfer", TASK)["includes"] == "/em-1*|/em-2*"
 
 
 def test_a_run_that_waited_for_its_turn_has_looked_since_it_was_launched(

@@ -165,7 +165,6 @@ GOOD = [File(path="a.mrc", status="verified", size=6), File(path="gain.gain", st
 def reasons(found: list[File] = GOOD, **changes: Any) -> tuple[str, ...]:
     given: dict[str, Any] = {
         "last_at": 9.0,
-        "landed": True,
         "looks": {A: Look(began=10.0)},
         "sentinel": "DONE",
         **changes,
@@ -174,7 +173,7 @@ def reasons(found: list[File] = GOOD, **changes: Any) -> tuple[str, ...]:
 
 
 def test_a_complete_receipt_counts_files_movies_and_bytes() -> None:
-    made = receipt("d", GOOD, last_at=9.0, landed=True, looks={A: Look(began=10.0)}, sentinel="")
+    made = receipt("d", GOOD, last_at=9.0, looks={A: Look(began=10.0)}, sentinel="")
     assert (made.complete, made.files, made.movies, made.bytes, made.examples) == (True, 2, 1, 9, ())
     assert made.counts == {"verified": 2, "unverified": 0, "different": 0, "missing": 0, "unknown": 0}
 
@@ -185,7 +184,11 @@ def test_a_complete_receipt_counts_files_movies_and_bytes() -> None:
         (GOOD, {}, ()),
         (GOOD[1:], {}, ("there is no movie in it",)),
         ([], {}, ("there is no movie in it",)),
-        (GOOD, {"landed": False}, ("it has not landed",)),
+        (GOOD, {"copied_by": {A, B}}, ("task-b, which copied files of it, is no microscope's task any more",)),
+        (GOOD, {"copied_by": {A}}, ()),
+        (GOOD, {"looks": {A: Look(began=10.0, includes=("/e*",))}}, ("task-a has not looked at the share again since the last file came",)),
+        (GOOD, {"looks": {A: Look(began=10.0, includes=("/dd*", "/d/x"))}}, ()),
+        (GOOD, {"looks": {A: Look(began=10.0, includes=("/d*",))}}, ()),
         (GOOD, {"looks": {}}, ("no microscope's task is known",)),
         (GOOD, {"looks": {A: None}}, ("task-a has not looked at the share again since the last file came",)),
         (GOOD, {"looks": {A: Look(began=9.0)}}, ("task-a has not looked at the share again since the last file came",)),
@@ -207,9 +210,32 @@ def test_a_receipt_is_complete_only_if(found: list[File], changes: Any, expected
     assert reasons(found, **changes) == expected
 
 
+@pytest.mark.parametrize(("name", "sizes", "status"), [
+    ("a.mrc", (6, 6), "verified"),
+    ("a.mrc", (3, 6), "verified"),
+    ("a.mrc", (6, 0), "different"),
+    ("a.mrc", (6, 5), "different"),
+    ("log.txt", (6, 0), "verified"),
+])  # fmt: skip
+def test_a_movie_that_shrank_is_not_verified_whatever_datasync_says(
+    name: str, sizes: tuple[int, int], status: str
+) -> None:
+    before, now = sizes
+    versions = [
+        Version(id="v2", size=now, at=20.0, latest=True),
+        Version(id="v1", size=before, at=10.0, latest=False),
+    ]
+    said = {"path": f"d/{name}", "task": A, "execution": "exec-2", "ok": True, "mtime": 1.0}
+    copied = Reported(**said, kind="transferred", at=21.0, size=now, version="v2")
+    checked = Reported(**said, kind="verified", at=22.0, size=now, source="s", destination="s")
+    found = judge(name, versions, [copied, checked], {A: Look(began=30.0)})
+    assert found is not None
+    assert found.status == status
+
+
 def test_the_worst_are_shown_first_and_five_at_most() -> None:
     bad = [File(path=f"{kind}{n}", status=kind, size=1) for kind in receipts.STATUSES[::-1] for n in range(2)]
-    made = receipt("d", bad, last_at=0.0, landed=True, looks={}, sentinel="")
+    made = receipt("d", bad, last_at=0.0, looks={}, sentinel="")
     assert made.examples == ("missing0", "missing1", "different0", "different1", "unverified0")
 
 
@@ -289,7 +315,7 @@ def test_a_file_that_is_in_the_bucket_or_was_copied_is_never_left_out(
 @given(REPORTS, LOOKS)
 def test_a_dataset_with_anything_but_verified_files_is_not_complete(reports: list[Reported], looks: Any) -> None:
     found = files({"a.mrc": [version()]}, {"a.mrc": reports}, looks)
-    made = receipt("d", found, last_at=0.5, landed=True, looks=looks, sentinel="")
+    made = receipt("d", found, last_at=0.5, looks=looks, sentinel="")
     if made.complete:
         assert [each.status for each in found] == ["verified"]
         assert all(look is not None for look in looks.values())

@@ -23,7 +23,7 @@ ENDS_OF_THE_BUCKET = ("s3:DeleteBucket",)
 PROTECTIONS = (
     *("s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"),
     *("s3:PutBucketObjectLockConfiguration", "s3:PutReplicationConfiguration", "s3:PutEncryptionConfiguration"),
-    *("s3:PutBucketPublicAccessBlock", "s3:PutBucketOwnershipControls", "s3:PutBucketNotification"),
+    *("s3:PutBucketPublicAccessBlock", "s3:PutBucketOwnershipControls"),
 )
 # These are done by no role of the system; the bucket does not forbid them to others.
 BY_NO_ROLE = ("s3:PutObjectAcl", "s3:PutObjectVersionAcl", "s3:ReplicateObject")
