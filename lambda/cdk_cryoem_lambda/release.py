@@ -10,6 +10,8 @@ from typing import Any
 from .file_system import RUNNING, Described
 
 DAY = 24 * 3600.0
+# The slowest tier of Deep Archive takes 48 hours (S3 user guide, "Archive retrieval options").
+_RESTORE_DAYS = 2
 _PUT_OFF_DAYS = 2
 _MOST_PATHS = 100  # CreateDataRepositoryTask takes no more (FSx API reference)
 _FORBIDDEN = set("\x00\x85\u2028\u2029\r\n")  # in its paths
@@ -59,8 +61,9 @@ def plan(
     """Datasets that nobody used for `after_days`, those that were left alone longest first.
 
     A dataset counts as used when an object came, when it landed, when its recipe ended, when somebody archived or restored
-    it, and when a job of the project with its name ended. One that comes back from the archive is left alone. FSx then takes only those of its files that nobody touched for so many days. released: when
-    a dataset was released last; after that nothing can be old enough again for another `after_days`.
+    it, and when a job of the project with its name ended. One that comes back from the archive is left alone. FSx then takes
+    only those of its files that nobody touched for so many days. released: when a dataset was released last; after that
+    nothing can be old enough again for another `after_days`.
     """
     ended: dict[str, float] = {}
     for job in jobs:
@@ -69,7 +72,7 @@ def plan(
     due = []
     for item in datasets:
         name = str(item["sk"])
-        waits = (recipe and "processing_at" not in item) or item.get("archive") == "restoring"
+        waits = (recipe and "processing_at" not in item) or _comes_back(item, now)
         if item.get("state") != "landed" or waits or _FORBIDDEN & set(name):
             continue
         times = (item.get(field, 0) for field in ("last_at", "landed_at", "processing_at", "archive_at"))
@@ -79,6 +82,12 @@ def plan(
     if not due:
         return Plan(put_off=f"no dataset was left alone for {after_days} days")
     return Plan(datasets=tuple(name for _, name in sorted(due)[:_MOST_PATHS]))
+
+
+def _comes_back(item: Mapping[str, Any], now: float) -> bool:
+    """Whether a dataset comes back from the archive, or is there for the days that somebody asked for."""
+    days = float(item.get("archive_days", 0)) + _RESTORE_DAYS
+    return item.get("archive") == "restoring" and now - float(item.get("archive_at", now)) < days * DAY
 
 
 def released_at(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -177,7 +177,9 @@ def test_a_recipe_that_has_not_ended_keeps_its_dataset() -> None:
 
 
 def test_what_comes_back_from_the_archive_is_left_alone() -> None:
-    assert planned(dataset("d", archive="restoring", archive_at=NOW - 20 * DAY)) == []
+    assert planned(dataset("d", archive="restoring", archive_at=NOW - 20 * DAY, archive_days=30)) == []
+    assert planned(dataset("d", archive="restoring", archive_at=NOW - 20 * DAY, archive_days=18.5)) == []
+    assert planned(dataset("d", archive="restoring", archive_at=NOW - 20 * DAY, archive_days=17)) == ["d"]
     assert planned(dataset("d", archive="finished", archive_at=NOW - 20 * DAY)) == ["d"]
 
 

@@ -327,6 +327,11 @@ def test_a_restore_can_be_asked_for_again_and_then_lasts_longer(
 ) -> None:
     archived(archive)
     assert run("restore", "krios-1", "--yes", "--days", "2") == 0
+    capsys.readouterr()
+    assert run("restore", "krios-1", "--json", "--days", "20") == 0
+    bulk = json.loads(capsys.readouterr().out)["cost"]["bulk"]
+    assert bulk["once_usd"] == 0, "the copies are there"
+    assert bulk["copy_usd_per_day"] > 0, "and are paid for each day that they stay"
     assert run("restore", "krios-1", "--yes", "--days", "20") == 0
     assert "krios-1: 2 files extended." in capsys.readouterr().out
     until = archive.look().contents.restored_until

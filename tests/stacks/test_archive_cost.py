@@ -242,7 +242,7 @@ def test_a_header_tells_of_one_restore(header: str, restoring: bool, until: floa
 
 
 def test_the_receipt_that_the_hooks_call_safe_is_the_one_that_is_wanted() -> None:
-    made = Receipt(dataset="d", counts={}, movies=1, bytes=1, last_at=1, reasons=(), examples=())
+    made = Receipt(dataset="d", counts={}, movies=1, bytes=1, last_at=1, looked_at=2, reasons=(), examples=())
     state = verdict(made, {"landed_at": 0}, None, not_safe_after=1, now=2)
     item = {"sk": "d", "state": "landed", "last_at": 1.0}
     receipt = {"state": state, "dataset_last_at": 1.0}

@@ -381,6 +381,13 @@ def test_whatever_happens_the_automatic_export_is_on_again(
     assert world.fsx.associations["/projects"]["S3"] == {"AutoExportPolicy": {"Events": ["NEW", "CHANGED"]}}
 
 
+def test_an_export_that_was_left_switched_off_is_switched_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.files.append(file("projects/p/new.mrc"))
+    world.fsx.associations["/projects"]["S3"] = {"AutoExportPolicy": {"Events": []}}
+    run("teardown", "--export")
+    assert world.fsx.associations["/projects"]["S3"] == {"AutoExportPolicy": {"Events": ["NEW", "CHANGED"]}}
+
+
 def test_jobs_that_came_during_the_export_are_seen(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.files.append(file("projects/p/new.mrc"))
 

@@ -128,8 +128,13 @@ def _restore(each: Restore) -> str:
 
 
 def _to_restore(seen: Seen) -> dict[Tier, Restore]:
-    wanted = [each for each in seen.objects if not each.readable(seen.at) and not each.restoring]
-    return {tier: restore(wanted, tier) for tier in TIERS}
+    archived = [each for each in seen.objects if each.archived]
+    wanted = [each for each in archived if not each.readable(seen.at) and not each.restoring]
+    # Copies that are there already are asked for once more, and then last as long as the others.
+    return {
+        tier: dataclasses.replace(restore(wanted, tier), copy_usd_per_day=restore(archived, tier).copy_usd_per_day)
+        for tier in TIERS
+    }
 
 
 def restore_text(seen: Seen, *, tier: Tier, days: int, region: str) -> str:

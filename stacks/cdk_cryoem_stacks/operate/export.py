@@ -40,6 +40,10 @@ def tasks(clients: Clients, file_system: str) -> list[Mapping[str, Any]]:
     )
 
 
+ON = {"Events": ["NEW", "CHANGED"]}
+"""What is exported by itself, as LustreStore makes it."""
+
+
 def export(
     clients: Clients,
     file_system: str,
@@ -51,8 +55,10 @@ def export(
 ) -> None:
     """Export all that changed below one association's folder, and wait for it. Errors: Failed."""
     name, folder = association["AssociationId"], str(association["FileSystemPath"]).strip("/")
-    rules: Mapping[str, Any] = association.get("S3", {})
-    off = {**rules, "AutoExportPolicy": {"Events": []}}
+    found: Mapping[str, Any] = association.get("S3", {})
+    off = {**found, "AutoExportPolicy": {"Events": []}}
+    # An export before this one may have ended between off and on.
+    rules = found if found.get("AutoExportPolicy", {}).get("Events") else {**found, "AutoExportPolicy": ON}
     say(f"the automatic export of /{folder} is switched off for the export task")
     try:
         _change(clients, name, off)
