@@ -250,7 +250,7 @@ def _contradicting(copied: Sequence[Reported], reports: Sequence[Reported]) -> b
         return False
     sums = {
         (each.task, each.execution): each.source
-        for each in reports
+        for each in sorted(reports, key=_order)
         if each.kind == "verified" and each.ok and each.source
     }
     contents = [(each.size, sums.get((task, each.execution)), each.mtime) for task, each in last.items()]
@@ -260,8 +260,20 @@ def _contradicting(copied: Sequence[Reported], reports: Sequence[Reported]) -> b
     )
 
 
-def _order(each: Reported) -> tuple[float, str, str]:
-    return each.at, each.execution, each.version or ""
+def _order(each: Reported) -> tuple[Any, ...]:
+    """By time; of one moment in an order that is the same however the reports came."""
+    known = (-1 if value is None else value for value in (each.size, each.mtime))
+    return (
+        each.at,
+        each.execution,
+        each.version or "",
+        each.task,
+        each.ok,
+        *known,
+        each.source or "",
+        each.destination or "",
+        each.reason,
+    )
 
 
 def _file(
