@@ -18,7 +18,7 @@ from constructs import Construct
 from .engine import Engine
 from .hook_function import HookFunction
 from .landing_zone import DATASETS_PREFIX
-from .lane_hooks import DATASET_LANDED, PLATFORM_EVENT_SOURCE
+from .lane_hooks import DATASET_LANDED, PLATFORM_EVENT_SOURCE, transfers_that_ended
 from .microscope_ingest import REPORTS_PREFIX
 from .problems import Problem, known, require
 
@@ -107,15 +107,7 @@ class DatasetReceipts(Construct):
         )
         self.transfer_rule: events.Rule | None = None
         if ingest_task_arns:
-            self.transfer_rule = self.hook.on(
-                "TransferFinished",
-                events.EventPattern(
-                    source=["aws.datasync"],
-                    detail_type=["DataSync Task Execution State Change"],
-                    detail={"State": ["SUCCESS"]},
-                    resources=events.Match.any_of(*(events.Match.prefix(arn) for arn in ingest_task_arns)),
-                ),
-            )
+            self.transfer_rule = self.hook.on("TransferFinished", transfers_that_ended(ingest_task_arns))
         self._not_safe: logs.MetricFilter = logs.MetricFilter(
             self,
             "NotSafe",

@@ -300,15 +300,7 @@ class LaneHooks(Construct):
             ),
         )
         if ingest_task_arns:
-            self.dataset_hook.on(
-                "TransferFinished",
-                events.EventPattern(
-                    source=["aws.datasync"],
-                    detail_type=["DataSync Task Execution State Change"],
-                    detail={"State": ["SUCCESS"]},
-                    resources=events.Match.any_of(*(events.Match.prefix(arn) for arn in ingest_task_arns)),
-                ),
-            )
+            self.dataset_hook.on("TransferFinished", transfers_that_ended(ingest_task_arns))
         self.lane_hook.on(
             "HeadNodeRunning",
             events.EventPattern(
@@ -361,3 +353,13 @@ def _timing_problems(quiet_minutes: int, stop_head_node_after_minutes: int, live
             )
         )
     return found
+
+
+def transfers_that_ended(task_arns: Sequence[str]) -> events.EventPattern:
+    """Executions of these DataSync tasks that ended well."""
+    return events.EventPattern(
+        source=["aws.datasync"],
+        detail_type=["DataSync Task Execution State Change"],
+        detail={"State": ["SUCCESS"]},
+        resources=events.Match.any_of(*(events.Match.prefix(arn) for arn in task_arns)),
+    )
