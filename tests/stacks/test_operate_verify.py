@@ -55,7 +55,7 @@ class Dataset:
     def write(self) -> None:
         """The receipt and the manifest, as the hook writes them."""
         looks = {"task-a": Look(began=10.0)}
-        made = receipts.receipt("d", self.lines, last_at=9.0, landed=True, looks=looks, sentinel="DONE")
+        made = receipts.receipt("d", self.lines, last_at=9.0, looks=looks, sentinel="DONE")
         text = "".join(f"{line.line()}\n" for line in self.lines).encode()
         key = receipts.manifest_key("d")
         version = self.s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(text))["VersionId"]
