@@ -149,7 +149,7 @@ def test_what_is_no_variable_of_cryosparc_is_a_custom_variable(lane: dict[str, A
 @pytest.mark.parametrize("num_gpu", [0, 1, 4])
 def test_a_cryosparc_job_asks_for_one_node_and_one_task(num_gpu: int) -> None:
     expected = {
-        "job-name": "cryosparc_P1_J2",
+        "job-name": "cryosparc_P1_J2_class_2D_new",
         "comment": "anna: class_2D_new",
         "partition": "gpu4",
         "nodes": "1",
@@ -265,7 +265,9 @@ def test_no_name_and_no_typed_value_adds_takes_or_changes_a_request(
     assert 1024 <= int(found.pop("mem")[:-1]) <= GPU["memory_mib"]
     assert 1 <= int(found.pop("time")) <= GPU["time_limit_minutes"]
     assert "\n" not in found.pop("comment")
-    assert found == {k: v for k, v in plain.items() if k not in ("chdir", "output", "mem", "time", "comment")}
+    assert re.fullmatch(r"cryosparc_P1_J2(_[A-Za-z0-9_]{1,64})?", found.pop("job-name"))
+    free = ("chdir", "output", "mem", "time", "comment", "job-name")
+    assert found == {k: v for k, v in plain.items() if k not in free}
     assert not whole or variables["exclusive"].strip().lower() in ("yes", "true", "on", "1")
     assert "\r\n" not in script, "sbatch takes it for a file from Windows"
     body = head_and_body(script)[1]

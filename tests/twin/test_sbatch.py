@@ -208,7 +208,7 @@ def test_slurm_reads_the_names_as_they_are(slurm: Slurm) -> None:
         pairs = (re.search(rf"(?:^| ){key}=(.*?)$", shown, re.MULTILINE) for key in ("WorkDir", "StdOut", "Comment"))
         assert "TimeLimit=01:30:00" in shown
         assert "MinMemoryNode=48G" in shown
-        assert re.search(r"JobName=cryosparc_P1_J2$", shown, re.MULTILINE)
+        assert re.search(r"JobName=cryosparc_P1_J2_class_2D_new$", shown, re.MULTILINE)
         return {match[0].partition("=")[0].strip(): match[1] for match in pairs if match}
 
     with ThreadPoolExecutor(4) as pool:

@@ -3,12 +3,13 @@
 {%- set dir = job_dir_abs|string %}
 {%- set log = job_log_path_abs|default(dir ~ '/job.log')|string %}
 {%- set creator = (job_creator|default('')|string)[:80]|replace('\n', ' ')|replace('\r', ' ')|replace('=', ' ') %}
+{%- set kind = (job_type|default('')|string|select('in', 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_')|join)[:64] %}
 {%- set whole_node = exclusive|default('no')|string|trim|lower in ['yes', 'true', 'on', '1'] %}
 {%- set asked = ram_multiplier|default('')|string|float(0) %}
 {%- set usual = 2.0 * {"hetero_refine": 1.5, "class_3D": 1.5, "reference_motion_correction": 2.0, "flex_prep": 2.0, "flex_meshprep": 2.0, "flex_train": 2.0, "flex_highres": 2.0, "flex_generate": 2.0}.get(job_type|default('')|string, 1) %}
 {%- set wanted = ram_gb|float * 1024 * (asked if asked > 0 else usual) %}
 {%- set minutes = time_limit_minutes|default('')|string|float(0) %}
-#SBATCH --job-name=cryosparc_{{ project_uid }}_{{ job_uid }}
+#SBATCH --job-name=cryosparc_{{ project_uid }}_{{ job_uid }}{{ '_' ~ kind if kind else '' }}
 #SBATCH --comment="{{ (creator ~ ': ' ~ job_type|default('job'))|replace('\\', '\\\\')|replace('"', '\\"') }}"
 #SBATCH --partition=cpu
 #SBATCH --nodes=1

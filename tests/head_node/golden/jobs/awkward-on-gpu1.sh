@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-#SBATCH --job-name=cryosparc_P1_J2
+#SBATCH --job-name=cryosparc_P1_J2_flex_train
 #SBATCH --comment="anna \"maria\" o'brien: flex_train"
 #SBATCH --partition=gpu1
 #SBATCH --nodes=1

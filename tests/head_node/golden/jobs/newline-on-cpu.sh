@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-#SBATCH --job-name=cryosparc_P1_J2
+#SBATCH --job-name=cryosparc_P1_J2_class_2D_new
 #SBATCH --comment="anna: class_2D_new"
 #SBATCH --partition=cpu
 #SBATCH --nodes=1

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import shlex
+import string
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -34,12 +35,13 @@ _CLUSTER_SCRIPT = r"""#!/usr/bin/env bash
 {%- set dir = job_dir_abs|string %}
 {%- set log = job_log_path_abs|default(dir ~ '/job.log')|string %}
 {%- set creator = (job_creator|default('')|string)[:80]|replace('\n', ' ')|replace('\r', ' ')|replace('=', ' ') %}
+{%- set kind = (job_type|default('')|string|select('in', '@letters@')|join)[:64] %}
 {%- set whole_node = exclusive|default('no')|string|trim|lower in ['yes', 'true', 'on', '1'] %}
 {%- set asked = ram_multiplier|default('')|string|float(0) %}
 {%- set usual = @multiplier@ * @factors@.get(job_type|default('')|string, 1) %}
 {%- set wanted = ram_gb|float * 1024 * (asked if asked > 0 else usual) %}
 {%- set minutes = time_limit_minutes|default('')|string|float(0) %}
-#SBATCH --job-name=cryosparc_{{ project_uid }}_{{ job_uid }}
+#SBATCH --job-name=cryosparc_{{ project_uid }}_{{ job_uid }}{{ '_' ~ kind if kind else '' }}
 #SBATCH --comment="{{ (creator ~ ': ' ~ job_type|default('job'))|replace('\\', '\\\\')|replace('"', '\\"') }}"
 #SBATCH --partition=@partition@
 #SBATCH --nodes=1
@@ -137,6 +139,7 @@ def render(lane: Mapping[str, Any], *, worker: str, cache_root: str, sbatch: str
     script = _fill(
         _CLUSTER_SCRIPT,
         custom_variables=", ".join(CUSTOM_VARIABLES),
+        letters=string.ascii_letters + string.digits + "_",
         partition=lane["partition"],
         vcpus=lane["vcpus"],
         memory_mib=lane["memory_mib"],
