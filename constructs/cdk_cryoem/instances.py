@@ -20,6 +20,8 @@ class InstanceShape:
     """What one instance type has. Memory in GiB, local NVMe in GB, price in USD per hour on demand (us-east-1).
 
     threads_per_core: 2 on all of the table's types. efa: whether it can have an Elastic Fabric Adapter. capacity_block: whether EC2 sells Capacity Blocks of it.
+    price_date: when the price was looked up: a year, a month or a day. price_source: where; empty for a shape of your own.
+    spot_usd_per_hour: price on spot capacity. The table has none: without one spot lanes are priced on demand.
     """
 
     instance_type: str
@@ -33,6 +35,9 @@ class InstanceShape:
     efa: bool = False
     capacity_block: bool = False
     threads_per_core: int = 2
+    price_date: str = ""
+    price_source: str = ""
+    spot_usd_per_hour: float | None = None
 
 
 @functools.cache
@@ -51,6 +56,8 @@ def instance_shapes() -> Mapping[str, InstanceShape]:
             usd_per_hour=float(row["usd_per_hour"]),
             efa=row["efa"] == "yes",
             capacity_block=row["capacity_block"] == "yes",
+            price_date=row["price_date"],
+            price_source=row["price_source"],
         )
         for row in csv.DictReader(lines)
     }

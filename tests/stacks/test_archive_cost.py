@@ -42,7 +42,7 @@ def test_every_price_has_a_unit_a_region_a_date_and_a_source() -> None:
     for name, price in table.items():
         assert price.usd > 0, name
         assert price.region == prices.REGION
-        assert re.fullmatch(r"20\d\d-[01]\d", price.looked_up)
+        assert re.fullmatch(r"20\d\d-[01]\d", price.date)
         assert price.unit
         assert price.source
     assert prices.of_region("us-east-1") == "list prices of us-east-1, 2026-11"

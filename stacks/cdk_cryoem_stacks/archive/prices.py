@@ -1,54 +1,48 @@
-"""What S3 costs: list prices of one region, each with its source."""
+"""What S3 costs: the rows of the table of prices that the archive needs, list prices of one region."""
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
-_TABLE = Path(__file__).parent / "prices.csv"
-REGION = "us-east-1"
+from ..prices import HOME_REGION, Price, load
+
+REGION = HOME_REGION
 GB = 2**30
 """S3 bills by binary gigabytes (S3's FAQ counts 10 TB as 10,995,116,277,760 bytes)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Price:
-    """A list price in USD for one unit, of a region; when it was looked up, as year and month, and where."""
-
-    usd: float
-    unit: str
-    region: str
-    looked_up: str
-    source: str
+_ITEMS = {
+    "standard": "s3:standard:gb-month",
+    "tiering-frequent": "s3:intelligent-tiering-frequent:gb-month",
+    "tiering-infrequent": "s3:intelligent-tiering-infrequent:gb-month",
+    "tiering-instant": "s3:intelligent-tiering-instant:gb-month",
+    "tiering-monitoring": "s3:intelligent-tiering-monitoring:1000-objects-month",
+    "deep-archive": "s3:deep-archive:gb-month",
+    "transition": "s3:deep-archive-transition:1000-requests",
+    "restore-standard-data": "s3:restore-standard:gb",
+    "restore-standard-requests": "s3:restore-standard:1000-requests",
+    "restore-bulk-data": "s3:restore-bulk:gb",
+    "restore-bulk-requests": "s3:restore-bulk:1000-requests",
+    "put": "s3:put:1000-requests",
+    "get": "s3:get:1000-requests",
+    "tag": "s3:tag:1000-tags-month",
+}
 
 
 @functools.cache
 def prices() -> Mapping[str, Price]:
-    """The table by name."""
-    lines = [line for line in _TABLE.read_text().splitlines() if line and not line.startswith("#")]
-    return {
-        row["name"]: Price(
-            usd=float(row["usd"]),
-            unit=row["unit"],
-            region=row["region"],
-            looked_up=row["looked_up"],
-            source=row["source"],
-        )
-        for row in csv.DictReader(lines)
-    }
+    """The prices by the names that the archive gives them."""
+    table = load()
+    return {name: table.usd(item, REGION) for name, item in _ITEMS.items()}
 
 
 def usd(name: str) -> float:
     """The price of one unit."""
-    return prices()[name].usd
+    return float(prices()[name].usd)
 
 
 def looked_up() -> str:
     """When the oldest of the prices was looked up."""
-    return min(price.looked_up for price in prices().values())
+    return min(price.date for price in prices().values())
 
 
 def of_region(region: str) -> str:
