@@ -95,6 +95,14 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
     "`network.cidr`": (put("network.cidr", "10.99.0.0/16"), None),
     "`network.endpoints`": (put("network.endpoints", ["standard"]), None),
     "`web`, from none": (put("web", {"certificate_arn": CERTIFICATE, "allowed_from": ["10.0.0.0/8"]}), None),
+    "`web`, taken out": (
+        put("tags", {}),
+        put("web", {"certificate_arn": CERTIFICATE, "allowed_from": ["10.0.0.0/8"]}),
+    ),
+    "`network.nat`, to false": (
+        put("network", {"nat": False, "endpoints": ["all"]}),
+        put("network.endpoints", ["all"]),
+    ),
     "`landing`, `budget`, `microscopes`": (
         lambda values: values.update(
             landing={"quiet_minutes": 60}, budget={"monthly_usd": 100.0, "emails": ["a@example.org"]}
@@ -109,6 +117,14 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
         ),
         None,
     ),
+    "`landing.noncurrent_days`, fewer": (put("landing.noncurrent_days", 30), None),
+    "`landing.noncurrent_days`, more": (put("landing.noncurrent_days", 365), None),
+    "`landing.object_lock_days`, fewer": (put("landing.object_lock_days", 10), put("landing.object_lock_days", 30)),
+    "`landing.replicate_to`, another bucket": (
+        put("landing.replicate_to", SECOND_COPY | {"bucket_arn": "arn:aws:s3:::third-copy"}),
+        put("landing.replicate_to", SECOND_COPY),
+    ),
+    "`landing.replicate_to`, taken out": (put("landing", {}), put("landing.replicate_to", SECOND_COPY)),
     "`groups`, one goes": (
         put("groups", []),
         put("groups", [{"name": "a", "datasets": ["a*"], "reader_role_arns": [READER]}]),
@@ -126,6 +142,7 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
 }
 ONLY = {
     "`pcs.ami_id`": "pcs",
+    "`network.nat`, to false": "pcs",
     "`head_node.operating_system`": "parallelcluster",
     "`head_node.remote_desktop_from`, from nobody": "parallelcluster",
     "`head_node.remote_desktop_from`, another range": "parallelcluster",

@@ -181,12 +181,115 @@ def test_buckets_and_tables_are_storage_too(system: Templates, kind: str, path: 
 def test_what_goes_is_kept_or_lost_as_its_policy_says(system: Templates) -> None:
     ((stack, name),) = of_type(system, "AWS::KMS::Key")
     key = next(change for d in stack_changes(system, without(system, "AWS::KMS::Key")) for change in d.changes)
-    assert (key.path, key.effect) == (name, Effect.REPLACES_STORAGE)
-    assert "It stays" in key.what_to_do
+    assert (key.path, key.effect) == (name, Effect.LEAVES_BEHIND)
+    assert "nothing takes its place" in key.what_to_do
+    renamed = copy.deepcopy(system)
+    resources = renamed[stack]["Resources"]
+    resources["Other"] = resources.pop(name)
+    key = next(change for d in stack_changes(system, renamed) for change in d.changes if change.path == name)
+    assert key.effect is Effect.REPLACES_STORAGE
+    assert "what comes instead is empty" in key.what_to_do
     old = copy.deepcopy(system)
     del old[stack]["Resources"][name]["DeletionPolicy"]
     key = next(change for d in stack_changes(old, without(old, "AWS::KMS::Key")) for change in d.changes)
     assert "deletes it with everything in it" in key.what_to_do
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "effect"),
+    [
+        (90, 1, Effect.ENDS_PROTECTION),
+        ("90", 89, Effect.ENDS_PROTECTION),
+        (90, 91, Effect.LIVE),
+        (None, 90, Effect.LIVE),
+    ],
+)
+def test_versions_that_are_kept_shorter_are_said_to_go(
+    system: Templates, old: object, new: object, effect: Effect
+) -> None:
+    days = "LifecycleConfiguration.Rules.0.NoncurrentVersionExpiration"
+    which = next(
+        n for n, (_, name) in enumerate(of_type(system, "AWS::S3::Bucket")) if name.startswith("LandingZoneLanding")
+    )
+    before = with_property(system, "AWS::S3::Bucket", days, old and {"NoncurrentDays": old}, which=which)
+    after = with_property(system, "AWS::S3::Bucket", days, {"NoncurrentDays": new}, which=which)
+    (change,) = [change for diff in stack_changes(before, after) for change in diff.changes]
+    if old is None:
+        # Nothing went by itself until now.
+        assert (change.effect, "kept for good until now" in change.what_to_do) == (Effect.ENDS_PROTECTION, True)
+        return
+    assert change.effect is effect
+    assert (f"older than {new} days (before: {old} days)" in change.what_to_do) is effect.needs_you
+    assert (change.setting == "landing.noncurrent_days") is effect.needs_you
+
+
+def test_a_rule_that_comes_beside_others_does_not_shorten_them(system: Templates) -> None:
+    which = next(
+        n for n, (_, name) in enumerate(of_type(system, "AWS::S3::Bucket")) if name.startswith("LandingZoneLanding")
+    )
+    stack, name = of_type(system, "AWS::S3::Bucket")[which]
+    rules = system[stack]["Resources"][name]["Properties"]["LifecycleConfiguration"]["Rules"]
+    more = [*rules, {"Id": "archive", "Status": "Enabled", "Transitions": [{"StorageClass": "DEEP_ARCHIVE"}]}]
+    new = with_property(system, "AWS::S3::Bucket", "LifecycleConfiguration.Rules", more, which=which)
+    assert worst(stack_changes(system, new)) is Effect.LIVE
+    listings = [*rules, {"Prefix": "listings/", "NoncurrentVersionExpiration": {"NoncurrentDays": 1}}]
+    new = with_property(system, "AWS::S3::Bucket", "LifecycleConfiguration.Rules", listings, which=which)
+    assert worst(stack_changes(system, new)) is Effect.LIVE
+    shorter = [*rules, {"Status": "Enabled", "NoncurrentVersionExpiration": {"NoncurrentDays": 2}}]
+    new = with_property(system, "AWS::S3::Bucket", "LifecycleConfiguration.Rules", shorter, which=which)
+    assert worst(stack_changes(system, new)) is Effect.ENDS_PROTECTION
+
+
+def test_a_second_copy_that_ends_is_said_and_one_of_another_class_is_live() -> None:
+    def bucket(replication: object) -> Templates:
+        properties = {"ReplicationConfiguration": replication} if replication else {}
+        return {"n-storage": {"Resources": {"B": {"Type": "AWS::S3::Bucket", "Properties": properties}}}}
+
+    def rule(**destination: object) -> dict[str, Any]:
+        return {"Role": "r", "Rules": [{"Status": "Enabled", "Destination": destination}]}
+
+    there = bucket(rule(Bucket="arn:a", StorageClass="GLACIER_IR"))
+    (ends,) = stack_changes(there, bucket(None))[0].changes
+    assert (ends.effect, ends.setting) == (Effect.ENDS_PROTECTION, "landing.replicate_to")
+    assert "no movie is copied" in ends.what_to_do
+    (moved,) = stack_changes(there, bucket(rule(Bucket="arn:b", StorageClass="GLACIER_IR")))[0].changes
+    assert moved.effect is Effect.ENDS_PROTECTION
+    assert "those of before are not" in moved.what_to_do
+    assert worst(stack_changes(there, bucket(rule(Bucket="arn:a", StorageClass="DEEP_ARCHIVE")))) is Effect.LIVE
+    assert worst(stack_changes(bucket(None), there)) is Effect.LIVE
+
+
+@pytest.mark.parametrize(("protected", "effect"), [("true", Effect.LEAVES_BEHIND), ("false", Effect.LIVE)])
+def test_a_load_balancer_that_goes_is_left_behind_while_it_is_protected(protected: str, effect: Effect) -> None:
+    balancer = {
+        "Type": "AWS::ElasticLoadBalancingV2::LoadBalancer",
+        "Properties": {"LoadBalancerAttributes": [{"Key": "deletion_protection.enabled", "Value": protected}]},
+    }
+    logs = {"Type": "AWS::S3::Bucket", "DeletionPolicy": "Retain"}
+    topic = {"Type": "AWS::SNS::Topic"}
+    old = {"n-cluster": {"Resources": {"WebLoadBalancer1": balancer, "Logs": logs, "Topic": topic}}}
+    found = {
+        change.path: change for change in stack_changes(old, {"n-cluster": {"Resources": {"Topic": topic}}})[0].changes
+    }
+    assert found["WebLoadBalancer1"].effect is effect
+    assert found["Logs"].effect is Effect.LEAVES_BEHIND, "no other takes its place"
+    if effect.needs_you:
+        text = found["WebLoadBalancer1"].what_to_do
+        assert "modify-load-balancer-attributes" in text
+        assert "--stack-name n-cluster" in text
+        assert "--logical-resource-id WebLoadBalancer1 " in text
+        # Its replacement is deleted by the same deployment, or is not.
+        public = copy.deepcopy(old)
+        public["n-cluster"]["Resources"]["WebLoadBalancer1"]["Properties"]["Scheme"] = "internet-facing"
+        (change,) = stack_changes(old, public)[0].changes
+        assert (change.effect, change.what_to_do) == (Effect.LEAVES_BEHIND, text)
+
+
+def test_a_network_that_loses_its_way_out_is_cut_off(system: Templates) -> None:
+    diffs = stack_changes(system, without(system, "AWS::EC2::NatGateway"))
+    (change,) = [change for diff in diffs for change in diff.changes]
+    assert (change.effect, change.setting) == (Effect.CUTS_OFF, "network.nat")
+    assert "no package index" in change.what_to_do
 
 
 def test_what_holds_nothing_is_made_anew_and_needs_nobody(system: Templates) -> None:

@@ -20,7 +20,8 @@ from .templates import stack_changes
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.epilog = (
-        "Exit status: 0 nothing changes, or only live; 3 something is interrupted, stopped or replaced;"
+        "Exit status: 0 nothing changes, or only live; 3 something is left behind, cut off, interrupted, stopped or"
+        " replaced, or is protected less;"
         " 1 what is deployed cannot be read; 2 the file is wrong."
     )
     parser.add_argument("file", nargs="?", type=Path, default=Path("cryoem.yaml"), help="default: cryoem.yaml")

@@ -16,6 +16,10 @@ class Effect(enum.StrEnum):
     """Jobs that run end first; idle and emptied nodes of the lane are then replaced."""
     REMADE = "live, made anew"
     """CloudFormation makes another and deletes this one, which holds nothing."""
+    LEAVES_BEHIND = "leaves behind"
+    """Something stays in the account with its cost, and is no part of the system any more."""
+    CUTS_OFF = "cuts off"
+    """What the system reaches now, it reaches no more."""
     INTERRUPTS = "interrupts"
     """The head node of PCS is stopped and started."""
     REPLACES_NODES = "replaces nodes"
@@ -25,6 +29,8 @@ class Effect(enum.StrEnum):
     REPLACES_HEAD_NODE = "replaces the head node"
     REPLACES_CLUSTER = "replaces the cluster"
     """ParallelCluster refuses it altogether, or CloudFormation makes another cluster."""
+    ENDS_PROTECTION = "ends protection"
+    """Data that is kept now goes, or data that comes is not kept twice, or not as long."""
     REPLACES_STORAGE = "replaces storage"
     """A new, empty one takes the place of what holds data."""
 
@@ -36,7 +42,7 @@ class Effect(enum.StrEnum):
     @property
     def needs_you(self) -> bool:
         """Whether a deployment with it wants a decision, or something done first."""
-        return self.rank >= Effect.INTERRUPTS.rank
+        return self.rank >= Effect.LEAVES_BEHIND.rank
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

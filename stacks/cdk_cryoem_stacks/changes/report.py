@@ -11,7 +11,7 @@ from .templates import MADE_ANEW, StackDiff, State, worst
 from .values import show
 
 NEEDS_YOU = 3
-"""Exit status when something is interrupted, stopped or replaced."""
+"""Exit status when something is left behind, cut off, interrupted, stopped or replaced, or is protected less."""
 _WIDTH = 118
 _EFFECT_WIDTH = max(len(effect) for effect in Effect) + 2
 

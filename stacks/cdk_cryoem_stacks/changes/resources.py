@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import advice
+from . import advice, protection
 from .effect import Change, Effect
 from .parallel_cluster import changes as cluster_changes
 from .replacements import GONE, differences, effect_in_place
@@ -31,22 +31,24 @@ class Found:
     """Not what goes: nothing refers to it any more."""
 
 
-def resource_changes(old: Template, new: Template) -> Found:
-    """Everything that differs between the resources of two templates of one stack."""
+def resource_changes(old: Template, new: Template, *, stack: str = "STACK") -> Found:
+    """Everything that differs between the resources of two templates of one stack. stack: its name, for commands."""
     found = Found(changes=[], replaced=set())
     before, after = _resources(old), _resources(new)
     lanes = {**_lanes(before), **_lanes(after)}
+    coming = [resource for name, resource in after.items() if name not in before]
     for name in dict.fromkeys([*after, *before]):
         if name not in before:
             kind = after[name]["Type"]
             setting = f"lanes {lanes[name]}" if name in lanes else ""
             found.changes.append(Change(path=name, old=None, new=kind, effect=Effect.LIVE, setting=setting))
         elif name not in after or before[name]["Type"] != after[name]["Type"]:
-            found.changes.append(_gone(name, before[name], after.get(name), lanes.get(name, "")))
+            ends = protection.of_resource(name, before[name], stack=stack, coming=coming)
+            found.changes.append(_gone(name, before[name], after.get(name), lanes.get(name, ""), ends))
         elif before[name]["Type"] == CLUSTER:
             found.changes.extend(_cluster(name, _properties(before[name]), _properties(after[name])))
         else:
-            for change, replaces in _resource(name, before[name], after[name], lanes.get(name, "")):
+            for change, replaces in _resource(name, before[name], after[name], lanes.get(name, ""), stack):
                 found.changes.append(change)
                 if replaces:
                     found.replaced.add(name)
@@ -78,9 +80,9 @@ def _lanes(resources: Mapping[str, Resource]) -> dict[str, str]:
     return lanes
 
 
-def _gone(name: str, old: Resource, new: Resource | None, lane: str) -> Change:
-    effect = GONE.get(old["Type"], Effect.LIVE)
-    text = advice.gone(effect, old.get("DeletionPolicy", "Delete"))
+def _gone(name: str, old: Resource, new: Resource | None, lane: str, ends: protection.Verdict | None) -> Change:
+    effect = ends.effect if ends else GONE.get(old["Type"], Effect.LIVE)
+    text = ends.what_to_do if ends else advice.gone(effect, old.get("DeletionPolicy", "Delete"))
     if new is not None:
         text = f"CloudFormation refuses another type under the same name. {text}".strip()
     return Change(
@@ -89,11 +91,11 @@ def _gone(name: str, old: Resource, new: Resource | None, lane: str) -> Change:
         new=new["Type"] if new else None,
         effect=effect,
         what_to_do=text,
-        setting=f"lanes {lane}" if lane else "",
+        setting=f"lanes {lane}" if lane else ends.setting if ends else "",
     )
 
 
-def _resource(name: str, old: Resource, new: Resource, lane: str) -> Iterator[tuple[Change, bool]]:
+def _resource(name: str, old: Resource, new: Resource, lane: str, stack: str) -> Iterator[tuple[Change, bool]]:
     """Its changes, each with whether it makes CloudFormation replace the resource."""
     kind = new["Type"]
     for attribute in ("DeletionPolicy", "UpdateReplacePolicy"):
@@ -104,15 +106,22 @@ def _resource(name: str, old: Resource, new: Resource, lane: str) -> Iterator[tu
     for difference in differences(_opened(_properties(old)), _opened(_properties(new))):
         effect, says = effect_in_place(kind, difference)
         effect, text = advice.in_place(kind, difference, effect, says, new.get("UpdateReplacePolicy", "Delete"))
+        replaces = says in ("schema", "cdk", "maybe")
+        setting = setting_of_resource(kind, difference.path, lane=lane)
+        ends = protection.of_property(kind, difference)
+        if ends is None and replaces:
+            ends = protection.replaced(kind, name, old, stack=stack)
+        if ends is not None and ends.effect.rank > effect.rank:
+            effect, text, setting = ends.effect, ends.what_to_do, setting or ends.setting
         change = Change(
             path=f"{name}.{difference.path}",
             old=difference.old,
             new=difference.new,
             effect=effect,
             what_to_do=text,
-            setting=setting_of_resource(kind, difference.path, lane=lane),
+            setting=setting,
         )
-        yield change, says in ("schema", "cdk", "maybe")
+        yield change, replaces
 
 
 def _opened(properties: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def stack_changes(old: Mapping[str, Template], new: Mapping[str, Template]) -> l
     replaced: Set[tuple[str, str]] = frozenset()
     while True:
         marked = _marked(new, replaced)
-        found = {name: resource_changes(old[name], marked[name]) for name in new if name in old}
+        found = {name: resource_changes(old[name], marked[name], stack=name) for name in new if name in old}
         # What refers to something made anew changes too, and may be made anew itself.
         now = {(name, resource) for name, its in found.items() for resource in its.replaced} | replaced
         if now == replaced:
