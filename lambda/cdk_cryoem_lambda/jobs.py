@@ -1,4 +1,4 @@
-"""Decisions about finished jobs: what one used, and what it cost."""
+"""Finished jobs and the lanes they ran on, as events and the manifest tell."""
 
 from __future__ import annotations
 
@@ -91,24 +91,3 @@ def parse_tres(text: str) -> dict[str, float]:
         if not 0 <= found[name] <= _MOST:
             raise ValueError(f"{part!r} is not what a job has")
     return found
-
-
-def node_share(job: Job, lane: Lane) -> float:
-    """The part of its nodes that a job kept from others: the largest of its shares in GPUs, CPUs and memory.
-
-    The whole node when Slurm did not say what the job had.
-    """
-    if not job.tres:
-        return 1.0
-    nodes = max(1, job.node_count)
-    shares = [
-        job.tres.get("gres/gpu", 0.0) / (lane.gpus * nodes) if lane.gpus else 0.0,
-        job.tres.get("cpu", 0.0) / (lane.vcpus * nodes),
-        job.tres.get("mem", 0.0) / (lane.memory_mib * nodes),
-    ]
-    return min(1.0, max(shares)) or 1.0
-
-
-def price_usd(job: Job, lane: Lane) -> float:
-    """Run time x nodes x the lane's price x the job's share of a node, in USD."""
-    return job.seconds / 3600 * max(1, job.node_count) * lane.usd_per_hour * node_share(job, lane)

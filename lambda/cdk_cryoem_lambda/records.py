@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 Item = dict[str, Any]
+# Two hooks that add to one total at one moment: DynamoDB cancels one of the two, and botocore does not try it again.
+_ATTEMPTS = 5
 
 
 class Records:
@@ -146,12 +148,22 @@ class Records:
         job_id: str,
         ended_at: int,
         fields: Mapping[str, str | int | float],
+        spent: Mapping[str, Mapping[str, int]],
         events: Sequence[PlatformEvent] = (),
     ) -> bool:
-        """Write a finished job down once; True when it was not there."""
+        """Write a finished job down once; True when it was not there.
+
+        spent: what it adds to each total, by the total's name. In one transaction with the job, so that the totals are the
+        sums of the jobs, however often a job is told of.
+        """
         item = {name: {"S": v} if isinstance(v, str) else {"N": repr(v)} for name, v in fields.items()}
         key = {"pk": {"S": "job"}, "sk": {"S": f"{ended_at:012d}#{job_id}"}}
-        return self._write(self._put({**item, **key}, condition="attribute_not_exists(pk)"), events=events)
+        added = [self._add("spend", name, amounts) for name, amounts in spent.items()]
+        return self._write(self._put({**item, **key}, condition="attribute_not_exists(pk)"), *added, events=events)
+
+    def spend(self, name: str) -> Item:
+        """A total; empty when nothing has counted in it."""
+        return self._one("spend", name)
 
     def jobs(self) -> Iterator[Item]:
         """All finished jobs, in the order of their ends."""
@@ -214,6 +226,20 @@ class Records:
         """Troubles or leaks that are written down."""
         return list(self._all(kind))
 
+    def since(self, kind: str, at: float) -> list[Item]:
+        """Records of a kind whose names begin with a time (twelve digits) that is not before this one."""
+        pages = self._db.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk AND sk >= :since",
+            ExpressionAttributeValues={":pk": {"S": kind}, ":since": {"S": f"{max(0, int(at)):012d}"}},
+            ConsistentRead=True,
+        )
+        return [_plain(item) for page in pages for item in page["Items"]]
+
+    def record(self, kind: str, name: str) -> Item:
+        """One record; empty when there is none."""
+        return self._one(kind, name)
+
     def note_since(
         self,
         kind: str,
@@ -260,16 +286,31 @@ class Records:
             }
         }
 
-    def _write(self, change: Item, *, events: Sequence[PlatformEvent] = ()) -> bool:
-        """All or nothing; False when the condition does not hold."""
+    def _add(self, kind: str, name: str, amounts: Mapping[str, int]) -> Item:
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": {"pk": {"S": kind}, "sk": {"S": name}},
+                "UpdateExpression": "ADD " + ", ".join(f"{each} :{each}" for each in amounts),
+                "ExpressionAttributeValues": {f":{each}": {"N": str(amount)} for each, amount in amounts.items()},
+            }
+        }
+
+    def _write(self, *changes: Item, events: Sequence[PlatformEvent] = ()) -> bool:
+        """All or nothing; False when a condition does not hold."""
         said = [{"Put": {"TableName": self._table, "Item": item_of(e, cluster=self._cluster)}} for e in events]
-        try:
-            self._db.transact_write_items(TransactItems=[change, *said])  # type: ignore[list-item]
-        except ClientError as error:
-            reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
-            if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
-                return False
-            raise
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._db.transact_write_items(TransactItems=[*changes, *said])  # type: ignore[list-item]
+            except ClientError as error:
+                reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+                codes = {reason.get("Code") for reason in reasons}
+                if "ConditionalCheckFailed" in codes:
+                    return False
+                if "TransactionConflict" not in codes or attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                break
         return True
 
     def _one(self, kind: str, name: str) -> Item:

@@ -45,7 +45,7 @@ def spool(folder: Path, *numbers: int) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name.partition("-")[2] or path.name for path in folder.iterdir())
+    return sorted(path.name.partition("-")[2] or path.name for path in folder.iterdir() if path.is_file())
 
 
 def send(folder: Path, events: Events) -> int:

@@ -103,6 +103,12 @@ class DynamoDB:
         assert kind == "Update", "the hooks make no other change in a transaction"
         names, values = change.get("ExpressionAttributeNames", {}), change["ExpressionAttributeValues"]
         after = {**self.items.get(_key(change["Key"]), {}), **change["Key"]}
+        if change["UpdateExpression"].startswith("ADD "):
+            for step in change["UpdateExpression"].removeprefix("ADD ").split(","):
+                target, source = step.split()
+                there = Decimal(after.get(target, {"N": "0"})["N"])
+                after[target] = _checked({"N": str(there + Decimal(values[source]["N"]))})
+            return after
         for step in change["UpdateExpression"].removeprefix("SET ").split(","):
             target, _, source = (part.strip() for part in step.partition("="))
             after[_name(target, names)] = _checked(values[source])
@@ -118,8 +124,9 @@ class DynamoDB:
         ScanIndexForward: bool = True,
         Limit: int = 1000,
     ) -> dict[str, Any]:
-        assert KeyConditionExpression == "pk = :pk"
-        keys = sorted(key for key in self.items if key[0] == ExpressionAttributeValues[":pk"]["S"])
+        assert KeyConditionExpression in ("pk = :pk", "pk = :pk AND sk >= :since")
+        since = ExpressionAttributeValues.get(":since", {"S": ""})["S"]
+        keys = sorted(key for key in self.items if key[0] == ExpressionAttributeValues[":pk"]["S"] and key[1] >= since)
         return {"Items": [dict(self.items[key]) for key in (keys if ScanIndexForward else keys[::-1])[:Limit]]}
 
     def get_paginator(self, call: str) -> DynamoDB:

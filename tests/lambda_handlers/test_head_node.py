@@ -230,7 +230,7 @@ def test_an_idle_one_is_asked_to_power_itself_off(sleepy: Aws) -> None:
 
 
 def test_it_is_told_until_when_it_was_used(sleepy: Aws) -> None:
-    world().records.note_job(job_id="7", ended_at=int(sleepy.clock.now) - 3600, fields={})
+    world().records.note_job(job_id="7", ended_at=int(sleepy.clock.now) - 3600, fields={}, spent={})
     converge(status())
     assert sleepy.ssm.sent[0][1]["UsedUntil"] == f"{sleepy.clock.now - 3600:.0f}"
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from fakes import job_event
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
-from cdk_cryoem_lambda.jobs import Job, Lane, node_share, parse, parse_tres, price_usd
+from cdk_cryoem_lambda.jobs import Job, Lane, parse, parse_tres
 
 pure = settings(max_examples=80, deadline=None, derandomize=True, database=None)
 GPU4 = Lane(name="gpu4", gpus=4, vcpus=48, memory_mib=196_608, hold_minutes=0, usd_per_hour=4.0)
@@ -87,58 +87,3 @@ def test_tres_that_are_none(text: str) -> None:
 def test_tres_that_no_job_has(text: str) -> None:
     with pytest.raises(ValueError, match="is not what a job has"):
         parse_tres(f"cpu=4,{text}")
-
-
-@pytest.mark.parametrize(
-    ("lane", "text", "share"),
-    [
-        (GPU4, "gres/gpu=1,cpu=12,mem=48G", 0.25),
-        (GPU4, "gres/gpu=1,cpu=36,mem=1G", 0.75),  # the CPUs keep others out
-        (GPU4, "gres/gpu=1,cpu=1,mem=96G", 0.5),
-        (GPU4, "gres/gpu=4,cpu=1,mem=1G", 1.0),
-        (GPU4, "gres/gpu=8,cpu=96", 1.0),
-        (CPU, "cpu=4,mem=1G", 0.25),
-        (CPU, "cpu=4,gres/gpu=1", 0.25),
-        (GPU4, "", 1.0),
-        (GPU4, "node=1,billing=1", 1.0),
-    ],
-)
-def test_share_is_the_largest_of_its_shares(lane: Lane, text: str, share: float) -> None:
-    assert node_share(job(text), lane) == share
-
-
-def test_price_of_two_whole_nodes_for_an_hour_and_a_half() -> None:
-    assert price_usd(job("gres/gpu=8,cpu=96", hours=1.5, node_count=2), GPU4) == pytest.approx(1.5 * 2 * 4.0)
-
-
-def test_price_of_a_quarter_of_two_nodes() -> None:
-    assert price_usd(job("gres/gpu=2,cpu=24", node_count=2), GPU4) == pytest.approx(2 * 4.0 / 4)
-
-
-@pytest.mark.parametrize("start", [0, 1_000_000 + 3601])
-def test_what_never_ran_costs_nothing(start: int) -> None:
-    assert price_usd(job(started_at=start), GPU4) == 0.0
-
-
-@pure
-@given(lane=lanes, tres=tres, start=seconds, end=seconds, nodes=st.integers(0, 64))
-def test_price_is_never_negative_nor_above_that_of_the_nodes(
-    lane: Lane, tres: dict[str, float], start: int, end: int, nodes: int
-) -> None:
-    finished = job(started_at=start, ended_at=end, node_count=nodes, tres=tres)
-    whole = finished.seconds / 3600 * max(1, nodes) * lane.usd_per_hour
-    assert 0.0 <= price_usd(finished, lane) <= whole * (1 + 1e-12)
-
-
-@pure
-@given(lane=lanes, tres=tres, name=st.sampled_from(["cpu", "mem", "gres/gpu"]), more=st.floats(0, 10**6))
-def test_who_takes_more_never_pays_less(lane: Lane, tres: dict[str, float], name: str, more: float) -> None:
-    small = node_share(job(tres={"cpu": 1.0, **tres, name: tres.get(name, 0.0) + 1.0}), lane)
-    large = node_share(job(tres={"cpu": 1.0, **tres, name: tres.get(name, 0.0) + 1.0 + more}), lane)
-    assert 0.0 < small <= large <= 1.0
-
-
-@pure
-@given(lane=lanes, nodes=st.integers(0, 9))
-def test_whole_node_when_slurm_did_not_say(lane: Lane, nodes: int) -> None:
-    assert node_share(job("", node_count=nodes), lane) == 1.0

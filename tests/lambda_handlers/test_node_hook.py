@@ -85,7 +85,7 @@ def test_a_job_is_written_once_under_duplicates(aws: Aws, head: Head) -> None:
     before, writes = dict(aws.dynamodb.items), aws.dynamodb.writes
     assert hook(job_event()) == []
     assert (aws.dynamodb.items, aws.dynamodb.writes) == (before, writes)
-    assert sorted(sk for _, sk in before) == ["001799999000#7", "001799999000#8"]
+    assert sorted(sk for pk, sk in before if pk == "job") == ["001799999000#7", "001799999000#8"]
     assert sorted(told["job_id"] for told in aws.said("Job Finished")) == ["7", "8"]
 
 
@@ -283,7 +283,8 @@ def test_the_truth_counts_not_the_event(aws: Aws, head: Head) -> None:
 def test_a_head_node_that_sleeps_is_asked_nothing_but_the_job_is_written(aws: Aws, head: Head) -> None:
     aws.ec2.state = "stopped"
     assert hook(job_event()) == []
-    assert (aws.ssm.sent, list(aws.dynamodb.items)) == ([], [JOB])
+    assert aws.ssm.sent == []
+    assert JOB in aws.dynamodb.items
 
 
 def test_a_command_that_fails_brings_the_batch_again_and_the_job_once(aws: Aws, head: Head) -> None:

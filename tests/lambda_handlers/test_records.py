@@ -27,6 +27,16 @@ def records(aws: Aws) -> Records:
     return world().records
 
 
+SPENT = {"2026-11#month": {"jobs": 1, "usd_micro": 500_000}}
+CONFLICT = ClientError(
+    {
+        "Error": {"Code": "TransactionCanceledException", "Message": "[None, TransactionConflict]"},
+        "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}],  # type: ignore[typeddict-unknown-key]
+    },
+    "TransactWriteItems",
+)
+
+
 def verdict(state: State, *, before: bool = False) -> Verdict:
     return Verdict(state=state, reason="quiet" if state == "landed" else "", landed_before=before)
 
@@ -99,9 +109,15 @@ def test_processing_ends_once(aws: Aws, records: Records) -> None:
 
 
 def test_a_job_is_written_once(aws: Aws, records: Records) -> None:
-    assert records.note_job(job_id="7", ended_at=5, fields={"name": "a", "usd": 0.5}, events=[FAILED])
-    assert not records.note_job(job_id="7", ended_at=5, fields={"name": "b"}, events=[GONE])
-    assert records.note_job(job_id="7", ended_at=6, fields={})
+    assert records.note_job(job_id="7", ended_at=5, fields={"name": "a", "usd": 0.5}, spent=SPENT, events=[FAILED])
+    assert not records.note_job(job_id="7", ended_at=5, fields={"name": "b"}, spent=SPENT, events=[GONE])
+    assert records.note_job(job_id="7", ended_at=6, fields={}, spent=SPENT)
+    assert records.spend("2026-11#month") == {
+        "pk": "spend",
+        "sk": "2026-11#month",
+        "jobs": 2,
+        "usd_micro": 1_000_000,
+    }
     assert [(job["sk"], job.get("name")) for job in records.jobs()] == [
         ("000000000005#7", "a"),
         ("000000000006#7", None),
@@ -141,11 +157,26 @@ def test_until_when_somebody_asked_for_the_head_node(
     assert records.wake_until() == until
 
 
+def test_two_hooks_at_one_total_at_one_moment_both_count(
+    aws: Aws, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transact, refusals = aws.dynamodb.transact_write_items, [CONFLICT, CONFLICT]
+
+    def contended(**given: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        transact(**given)
+
+    monkeypatch.setattr(aws.dynamodb, "transact_write_items", contended)
+    assert records.note_job(job_id="7", ended_at=5, fields={}, spent=SPENT)
+    assert records.spend("2026-11#month")["jobs"] == 1
+
+
 WRITES: list[Callable[[Records], object]] = [
     lambda records: records.note_dataset("d", SEEN, verdict("landed"), now=9.0, events=[LANDED]),
     lambda records: records.note_gone("e", now=9.0, events=[GONE]),
     lambda records: records.note_processing("d", state="finished", events=[ENDED]),
-    lambda records: records.note_job(job_id="7", ended_at=5, fields={}, events=[FAILED]),
+    lambda records: records.note_job(job_id="7", ended_at=5, fields={}, spent={}, events=[FAILED]),
     lambda records: records.note_lanes(manifest="m", lanes=["a"], kept=(), closed=(), now=9.0, events=[FAILED]),
     lambda records: records.note_once("node", "n", fields={}, events=[FAILED]),
 ]
@@ -176,13 +207,7 @@ def test_a_change_and_what_is_said_of_it_are_written_at_once(
     "error",
     [
         refusal("ProvisionedThroughputExceededException", "TransactWriteItems"),
-        ClientError(
-            {
-                "Error": {"Code": "TransactionCanceledException", "Message": "[None, TransactionConflict]"},
-                "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}],  # type: ignore[typeddict-unknown-key]
-            },
-            "TransactWriteItems",
-        ),
+        CONFLICT,
     ],
 )
 def test_what_dynamodb_does_not_take_is_no_condition_that_fails(

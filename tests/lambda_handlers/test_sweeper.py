@@ -254,7 +254,7 @@ def test_a_dataset_that_has_just_come_keeps_the_head_node(aws: Aws, sleepy: dict
 
 
 def test_a_job_that_has_just_ended_keeps_the_head_node(aws: Aws, sleepy: dict[str, Any]) -> None:
-    world().records.note_job(job_id="7", ended_at=int(aws.clock.now) - 1790, fields={})
+    world().records.note_job(job_id="7", ended_at=int(aws.clock.now) - 1790, fields={}, spent={})
     sweep()
     assert stops(aws) == 0
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from ..events_out import JobFinished
 from ..hints import log
-from ..jobs import Job, Lane, price_usd
+from ..jobs import Job, Lane
+from ..meter import MICRO, amounts, price_micro_usd, totals_of
 from ..world import World
 
 
@@ -16,7 +17,8 @@ def note(w: World, finished: Iterable[Job], lanes: Iterable[Lane]) -> None:
     by_name = {lane.name: lane for lane in lanes}
     for job in finished:
         lane = by_name.get(job.lane)
-        usd = None if lane is None else round(price_usd(job, lane), 6)
+        micro_usd = None if lane is None else price_micro_usd(job, lane)
+        usd = None if micro_usd is None else micro_usd / MICRO
         event = JobFinished(
             job_id=job.job_id,
             name=job.name,
@@ -37,5 +39,6 @@ def note(w: World, finished: Iterable[Job], lanes: Iterable[Lane]) -> None:
         fields = {
             name: value for name, value in dataclasses.asdict(event).items() if name != "job_id" and value is not None
         }
-        if w.records.note_job(job_id=job.job_id, ended_at=job.ended_at, fields=fields, events=[event]):
+        spent = dict.fromkeys(totals_of(job), amounts(job, micro_usd))
+        if w.records.note_job(job_id=job.job_id, ended_at=job.ended_at, fields=fields, spent=spent, events=[event]):
             log.info("job %s on %s: %s, %s s, %s USD", job.job_id, job.lane, job.state, job.seconds, usd)

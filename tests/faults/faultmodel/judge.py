@@ -359,10 +359,26 @@ class Judge:
         keys = {f"{int(job.ended):012d}#{job.number}" for job in self._spooled}
         for key in sorted(set(recorded) - keys):
             self.violated("job recorded that never was", key)
+        self._check_totals(recorded)
         for queue in site.queues.values():
             left = [message for message in queue.dead if not message.poison]
             if left:
                 self.violated("dead letters left", f"{queue.name}: {len(left)}")
+
+    def _check_totals(self, recorded: dict[str, dict[str, Any]]) -> None:
+        """The totals are the sums of the jobs, to the millionth of a dollar."""
+        sums: dict[str, int] = {}
+        for job in recorded.values():
+            for total in (f"lane#{job['lane']}", f"user#{job['user']}", f"project#{job['project']}"):
+                sums[total] = sums.get(total, 0) + round(job.get("usd", 0.0) * 1e6)
+        found: dict[str, int] = {}
+        for name, item in self._site.table.items("spend"):
+            period, _, total = name.partition("#")
+            if period != "always" and total != "month":
+                found[total] = found.get(total, 0) + int(item["usd_micro"])
+        for total in sorted(set(sums) | set(found)):
+            if sums.get(total) != found.get(total):
+                self.violated("wrong total", f"{total}: {found.get(total)}, not {sums.get(total)}")
 
     def _check_price(self, job: Job, record: dict[str, Any]) -> None:
         site = self._site

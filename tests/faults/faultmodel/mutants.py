@@ -41,11 +41,20 @@ MUTANTS = (
     Mutant(
         name="state and event in two writes",
         path=f"{_LAMBDA}/records.py",
-        old="            self._db.transact_write_items(TransactItems=[change, *said])  # type: ignore[list-item]\n",
+        old="            self._db.transact_write_items(TransactItems=[*changes, *said])  # type: ignore[list-item]\n",
         new=(
-            "            self._db.transact_write_items(TransactItems=[change])\n"
+            "            self._db.transact_write_items(TransactItems=[*changes])\n"
             "            for each in said:\n"
             "                self._db.transact_write_items(TransactItems=[each])\n"
+        ),
+    ),
+    Mutant(
+        name="a job and its totals in two writes",
+        path=f"{_LAMBDA}/records.py",
+        old='        return self._write(self._put({**item, **key}, condition="attribute_not_exists(pk)"), *added, events=events)\n',
+        new=(
+            "        self._write(*added)\n"
+            '        return self._write(self._put({**item, **key}, condition="attribute_not_exists(pk)"), events=events)\n'
         ),
     ),
     Mutant(

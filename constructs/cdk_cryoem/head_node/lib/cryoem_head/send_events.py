@@ -1,4 +1,4 @@
-"""send-events: what is in the spool goes to EventBridge; a file is removed once EventBridge has taken it.
+"""send-events: what is in the spool goes to EventBridge; a file is set aside once EventBridge has taken it.
 
 Run by root from a systemd path unit and a timer. Needs boto3. An outage costs time, not events.
 """
@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import boto3
 
-from . import settings
+from . import forgotten_jobs, settings
 from .spool import waiting
 
 SOURCE = "cryoem.slurm"
 DETAIL_TYPE = "Slurm Job State Change"
 _BATCH = 10  # PutEvents takes ten entries at most
+_KEPT_SECONDS = 86_400.0
+_LOOK_SECONDS = 60.0
 
 
 def send(spool: Path, *, event_bus: str, events: Any) -> int:
     """Send all that is waiting; returns how many EventBridge took. What can never be sent is set aside, not lost."""
     taken = 0
+    sent = spool / forgotten_jobs.SENT
     files = waiting(spool)
     for start in range(0, len(files), _BATCH):
         batch = []
@@ -47,7 +52,8 @@ def send(spool: Path, *, event_bus: str, events: Any) -> int:
         )
         for (path, _), entry in zip(batch, answer["Entries"]):
             if "EventId" in entry:
-                path.unlink()
+                sent.mkdir(exist_ok=True)
+                path.rename(sent / path.name)
                 taken += 1
                 continue
             print(f"send-events: {path.name} not taken: {entry.get('ErrorMessage')}", file=sys.stderr)
@@ -55,6 +61,18 @@ def send(spool: Path, *, event_bus: str, events: Any) -> int:
                 # It would be refused for ever, and systemd would start us for it again and again.
                 path.rename(path.with_suffix(".unreadable"))
     return taken
+
+
+def look_for_forgotten(here: settings.Settings, *, now: float) -> None:
+    """Spool what nobody told of, and forget what was sent long ago. Slurm may be away; what is in the spool is sent anyway."""
+    try:
+        if forgotten_jobs.ours(here.home):
+            forgotten_jobs.spool(here, now=now)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"send-events: Slurm was not asked for jobs: {error}", file=sys.stderr)
+    for path in (here.spool / forgotten_jobs.SENT).glob("*.json"):
+        if path.stat().st_mtime < now - _KEPT_SECONDS:
+            path.unlink()
 
 
 def main() -> None:
@@ -65,8 +83,13 @@ def main() -> None:
     here = settings.load()
     events = boto3.client("events", region_name=here.region)
     clock = threading.Event()
+    looked_at = 0.0
     while True:
+        now = time.time()
         try:
+            if now - looked_at >= _LOOK_SECONDS:
+                looked_at = now
+                look_for_forgotten(here, now=now)
             send(here.spool, event_bus=here.event_bus, events=events)
         except Exception as error:
             if not stay:
