@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .holding import Waiting, hold_seconds
@@ -37,7 +37,8 @@ class Status:
     """What the head node says of Slurm and of itself. Times in epoch seconds.
 
     pending: jobs by lane that could start if there were a node. blocked: those that wait for something else.
-    seen_at: when somebody was last logged in, or a recipe ran.
+    seen_at: when somebody was last logged in, or a recipe ran. gpus: in use, by lane. waiting_since: when the oldest job of a
+    lane that could start if there were a node was submitted.
     """
 
     now: float
@@ -52,6 +53,8 @@ class Status:
     spool: int
     backup: Mapping[str, Any]
     seen_at: float = 0.0
+    gpus: Mapping[str, int] = field(default_factory=dict)
+    waiting_since: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Status:
@@ -83,6 +86,8 @@ class Status:
             spool=int(document.get("spool", 0)),
             backup=dict(document.get("backup", {})),
             seen_at=float(document.get("seen_at", 0)),
+            gpus=counts("gpus"),
+            waiting_since={str(lane): float(at) for lane, at in document.get("waiting_since", {}).items()},
         )
 
     @property

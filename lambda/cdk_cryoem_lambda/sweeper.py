@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from . import dataset_hook, lane_hook, node_hook
 from .events_out import SOURCE
 from .hints import Event, log
 from .nodes import Status
-from .reconcile import datasets, head_node, lanes, leaks, nodes, processing
+from .reconcile import datasets, head_node, lanes, leaks, metrics, node_life, nodes, processing
 from .redrive import redrive
 from .world import World, world
 
@@ -35,10 +35,15 @@ def handler(event: object, context: object) -> dict[str, Any]:
     sweep("datasets", lambda: datasets.reconcile(w, datasets.of_sweep(w)))
     # Before what may take all of a sweep's time when cryoSPARC or a recipe does not answer: these are paid for meanwhile.
     status = sweep("nodes", lambda: nodes.reconcile(w))
+    looked_at = time.time()
+    shown = sweep("instances", lambda: node_life.instances(w))
+    if shown is not None:
+        sweep("what is paid for", lambda: node_life.reconcile(w, shown, now=looked_at))
     sweep("lanes", lambda: lanes.reconcile(w))
     sweep("processing", lambda: processing.reconcile(w))
     # Before the head node is asked to stop: some are looked for on it.
-    sweep("leaks", lambda: _look_for_leaks(w, status))
+    sweep("leaks", lambda: _look_for_leaks(w, status, shown))
+    sweep("metrics", lambda: metrics.tell(w, status, shown, now=looked_at))
     sweep("head node", lambda: head_node.reconcile(w, status))
     sweep("events", w.outbox.flush)
     if not failed:
@@ -67,7 +72,7 @@ def _forget(w: World) -> None:
             redrive(w.sqs, dead=own.dead, queue=own.queue, parse=parse)
 
 
-def _look_for_leaks(w: World, status: Status | None) -> None:
+def _look_for_leaks(w: World, status: Status | None, shown: Sequence[Mapping[str, Any]] | None) -> None:
     if status is not None:
         head_node.tell_of_backup(w, status)
-    leaks.reconcile(w, status, now=time.time())
+    leaks.reconcile(w, status, instances=shown, now=time.time())

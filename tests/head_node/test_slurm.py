@@ -133,6 +133,25 @@ def test_jobs_by_partition_counts_each_partition_a_job_could_start_in(home: Path
     assert calls.read_text() == "--noheader --states PENDING --format %P|%r\n" * 2
 
 
+def test_gpus_of_running_jobs_and_the_oldest_wait_of_each_partition(home: Path, fake: Any) -> None:
+    calls = fake(
+        "squeue",
+        "printf 'RUNNING|2|2026-03-02T10:00:00|gres:gpu:4|gpu4|None\\nRUNNING|1|2026-03-02T10:00:00|gres/gpu:a10g:2|gpu4|None\\n"
+        "COMPLETING|1|2026-03-02T10:00:00|gpu:1|gpu1|None\\nRUNNING|1|2026-03-02T10:00:00|N/A|cpu|None\\n"
+        "PENDING|1|2026-03-02T10:05:00|gpu:1|gpu1,live|Resources\\nPENDING|1|2026-03-02T10:03:00|gpu:1|gpu1|Priority\\n"
+        "PENDING|1|2026-03-02T09:00:00|gpu:1|gpu1|Dependency\\nPENDING|1|2026-03-02T09:00:00|gpu:1|gpu1|JobHeldUser\\n"
+        "PENDING|1|Unknown|gpu:1|gpu4|Resources\\n'",
+    )
+    settings.load()
+    gpus, waits = slurm.gpus_and_waits()
+    assert gpus == {"gpu4": 10, "gpu1": 1}
+    assert {name: datetime.fromtimestamp(at).strftime("%H:%M") for name, at in waits.items()} == {
+        "gpu1": "10:03",
+        "live": "10:05",
+    }
+    assert calls.read_text() == "--noheader --states RUNNING,COMPLETING,SUSPENDED,PENDING --format %T|%D|%V|%b|%P|%r\n"
+
+
 def test_partitions_of_all_jobs_and_those_that_are_closed(home: Path, fake: Any) -> None:
     fake("squeue", "printf 'gpu4\\ncpu,live\\n'")
     fake(

@@ -91,9 +91,18 @@ class EC2:
         self.calls: list[str] = []
         self.others: list[dict[str, Any]] = []
 
-    def add(self, name: str, *, ip: str = "", launched: float = 0.0, state: str = "running", of: str = "cryo") -> None:
+    def add(
+        self,
+        name: str,
+        *,
+        ip: str = "",
+        launched: float = 0.0,
+        state: str = "running",
+        of: str = "cryo",
+        lane: str = "",
+    ) -> None:
         """Another instance, by default one of the cluster that runs."""
-        self.others.append(_instance(name, state=state, launched=launched, of=of, ip=ip))
+        self.others.append(_instance(name, state=state, launched=launched, of=of, ip=ip, lane=lane))
 
     def describe_instances(self, *, InstanceIds: list[str]) -> dict[str, Any]:
         assert InstanceIds == ["i-head"]
@@ -105,11 +114,11 @@ class EC2:
 
     def paginate(self, *, Filters: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         wanted = {each["Name"]: each["Values"] for each in Filters}
-        states = wanted.pop("instance-state-name")
+        states = wanted.pop("instance-state-name", None)
         ((tag, values),) = wanted.items()
         for each in [*self._head(), *self.others]:
             tags = {f"tag:{given['Key']}": given["Value"] for given in each["Tags"]}
-            if each["State"]["Name"] in states and tags.get(tag) in values:
+            if (states is None or each["State"]["Name"] in states) and tags.get(tag) in values:
                 yield {"Reservations": [{"Instances": [each]}]}
         yield {"Reservations": []}
 
@@ -122,13 +131,19 @@ class EC2:
         return [] if self.state == "gone" else [_instance("i-head", state=self.state, launched=self.launched)]
 
 
-def _instance(name: str, *, state: str, launched: float, of: str = "cryo", ip: str = "") -> dict[str, Any]:
+def _instance(
+    name: str, *, state: str, launched: float, of: str = "cryo", ip: str = "", lane: str = ""
+) -> dict[str, Any]:
     address = {"PrivateIpAddress": ip, "PrivateDnsName": f"ip-{ip.replace('.', '-')}.ec2.internal"} if ip else {}
     return {
         "InstanceId": name,
+        "InstanceType": "g5.12xlarge",
         "State": {"Name": state},
         "LaunchTime": datetime.fromtimestamp(launched, UTC),
-        "Tags": [{"Key": "parallelcluster:cluster-name", "Value": of}],
+        "Tags": [
+            {"Key": "parallelcluster:cluster-name", "Value": of},
+            *([{"Key": "parallelcluster:queue-name", "Value": lane}] if lane else []),
+        ],
         **address,
     }
 
@@ -312,6 +327,10 @@ class DataSync:
 
     def __init__(self) -> None:
         self.executions: dict[str, dict[str, Any]] = {}
+        self.excludes: list[dict[str, str]] = []
+
+    def describe_task(self, *, TaskArn: str) -> dict[str, Any]:
+        return {"TaskArn": TaskArn, "Excludes": self.excludes}
 
     def describe_task_execution(self, *, TaskExecutionArn: str) -> dict[str, Any]:
         return self.executions[TaskExecutionArn]

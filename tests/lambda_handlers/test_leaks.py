@@ -21,7 +21,7 @@ from cdk_cryoem_lambda.leaks import (
     over,
 )
 from cdk_cryoem_lambda.nodes import Status
-from cdk_cryoem_lambda.reconcile import leaks
+from cdk_cryoem_lambda.reconcile import leaks, node_life
 from cdk_cryoem_lambda.world import world
 
 NOW = 1_800_000_000.0
@@ -164,7 +164,7 @@ def look(aws: Aws, now: Status | None) -> list[tuple[str, str]]:
     """Kind and id of what was newly told."""
     told = len(aws.said("Cost Leak Found"))
     w = world()
-    leaks.reconcile(w, now, now=aws.clock.now)
+    leaks.reconcile(w, now, instances=node_life.instances(w), now=aws.clock.now)
     w.outbox.flush()
     return sorted((each["kind"], each["id"]) for each in aws.said("Cost Leak Found")[told:])
 

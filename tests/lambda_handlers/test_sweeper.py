@@ -115,7 +115,7 @@ def test_every_failing_concern_is_named(aws: Aws, status: dict[str, Any], monkey
     monkeypatch.setattr(aws.dynamodb, "paginate", broken)
     monkeypatch.setattr(aws.ec2, "describe_instances", broken)
     monkeypatch.setattr(aws.sqs, "receive_message", broken)
-    every = "dead letters, datasets, nodes, lanes, processing, leaks, head node, events"
+    every = "dead letters, datasets, nodes, what is paid for, lanes, processing, leaks, metrics, head node, events"
     with pytest.raises(RuntimeError, match=rf"^the sweep failed for {every}; see the log above$"):
         sweeper.handler({}, None)
 

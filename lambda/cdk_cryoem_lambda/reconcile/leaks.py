@@ -17,17 +17,19 @@ _GONE = ("gone", "terminated", "shutting-down")
 _ASLEEP = ("stopped", *_GONE)
 
 
-def reconcile(w: World, status: Status | None, *, now: float) -> None:
+def reconcile(w: World, status: Status | None, *, instances: Iterable[Mapping[str, Any]] | None, now: float) -> None:
     """Look for instances, file systems and Live sessions that nothing accounts for. status: None if Slurm was not asked,
-    or did not answer; what is not known then is not judged.
+    or did not answer. instances: of the cluster, as EC2 shows them; None if it did not. What is not known is not judged.
 
     Errors: CommandFailed after all were tried, if a session could not be paused.
     """
     state = w.head_node.look()[0]
     sessions = _idle_sessions(w, status) if status is not None else [] if state in _ASLEEP else None
     found = {
-        "instance": leaks.forgotten_instances(
-            _instances(w),
+        "instance": None
+        if instances is None
+        else leaks.forgotten_instances(
+            _paid_for(instances),
             head_node=w.settings.head_node,
             addresses=_addresses(status),
             asleep=state in _ASLEEP,
@@ -83,14 +85,7 @@ def _pause(w: World, sessions: Iterable[Mapping[str, Any]]) -> None:
         raise CommandFailed("; ".join(refused))
 
 
-def _instances(w: World) -> list[leaks.Instance]:
-    key, value = w.settings.instance_tag
-    pages = w.ec2.get_paginator("describe_instances").paginate(
-        Filters=[
-            {"Name": f"tag:{key}", "Values": [value]},
-            {"Name": "instance-state-name", "Values": ["pending", "running"]},
-        ]
-    )
+def _paid_for(instances: Iterable[Mapping[str, Any]]) -> list[leaks.Instance]:
     return [
         leaks.Instance(
             instance_id=each["InstanceId"],
@@ -98,9 +93,8 @@ def _instances(w: World) -> list[leaks.Instance]:
             private_dns=each.get("PrivateDnsName", ""),
             launched_at=each["LaunchTime"].timestamp(),
         )
-        for page in pages
-        for reservation in page["Reservations"]
-        for each in reservation["Instances"]
+        for each in instances
+        if each["State"]["Name"] in ("pending", "running")
     ]
 
 

@@ -121,6 +121,7 @@ def set_hooks(replace: Callable[[object, str, object], None]) -> None:
             hooks.make_world = made.__wrapped__
             replace(module, "world", hooks.world)
     replace(sys.modules["cdk_cryoem_lambda.world"], "json", Json())
+    replace(sys.modules["cdk_cryoem_lambda.metrics"], "print", lambda *_, **__: None)
     for name in (*HOOKS, "sweeper"):
         hooks.handlers[name] = sys.modules[f"cdk_cryoem_lambda.{name}"].handler
     log = logging.getLogger("cryoem")

@@ -342,7 +342,9 @@ class Slurm:
             if not job.active or (states is not None and job.state not in states):
                 continue
             shown = {"%P": job.lane, "%r": job.reason, "%j": f"cryosparc_P1_J{job.number}", "%T": job.state}
-            shown |= {"%i": str(job.number), "%A": str(job.number), "%u": "ada"}
+            shown |= {"%i": str(job.number), "%A": str(job.number), "%u": "ada", "%D": "1"}
+            gpus = 0 if job.lane == "cpu" else 2 * job.slots
+            shown |= {"%V": _when(job.submitted), "%b": f"gres:gpu:{gpus}" if gpus else "N/A"}
             line = form
             for name, value in shown.items():
                 line = line.replace(name, value)

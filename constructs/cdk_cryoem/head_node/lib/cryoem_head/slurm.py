@@ -6,7 +6,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Dict, List, Optional, Set
+from typing import Dict, List, Optional, Set, Tuple
 
 _FIELD = re.compile(r"(\w+(?:/\w+)?)=(\S*)")
 _DOWN = ("DOWN", "FAIL", "NOT_RESPONDING")
@@ -33,6 +33,7 @@ _BLOCKED = ("Dependency", "Licenses", "BeginTime", "Assoc", "QOS", "Reservation"
 UNUSED = ("idle", "booting", "down")
 """States of a node that is paid for and that nobody uses."""
 _BUSY = ("ALLOCATED", "MIXED", "COMPLETING")
+_GPUS = re.compile(r"gpu(?::[A-Za-z][\w.-]*)?[:=](\d+)")
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,25 @@ def jobs_by_partition(state: str, *, blocked: bool = False) -> Dict[str, int]:
         for partition in partitions.split(","):
             found[partition] = found.get(partition, 0) + 1
     return found
+
+
+def gpus_and_waits() -> Tuple[Dict[str, int], Dict[str, float]]:
+    """How many GPUs the running jobs of each partition have, and since when the oldest that waits for a node does."""
+    gpus: Dict[str, int] = {}
+    waits: Dict[str, float] = {}
+    states = "RUNNING,COMPLETING,SUSPENDED,PENDING"
+    for line in run("squeue", "--noheader", "--states", states, "--format", "%T|%D|%V|%b|%P|%r").splitlines():
+        state, nodes, submitted, gres, partition, reason = (line.strip().split("|", 5) + [""] * 6)[:6]
+        if state != "PENDING":
+            # Of each node: gpu:2, gres:gpu:2 or gres/gpu:a10g:2, as the version writes it.
+            found = _GPUS.search(gres)
+            if found and nodes.isdigit():
+                gpus[partition] = gpus.get(partition, 0) + int(found[1]) * int(nodes)
+        elif reason not in _NEVER and not reason.startswith(_BLOCKED):
+            since = _time(submitted)
+            for name in partition.split(",") if since is not None else ():
+                waits[name] = min(since, waits.get(name, since))
+    return gpus, waits
 
 
 def partitions_of_jobs() -> Set[str]:

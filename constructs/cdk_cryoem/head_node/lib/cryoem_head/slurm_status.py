@@ -64,11 +64,14 @@ def look(here: settings.Settings) -> Dict[str, Any]:
     unused = [node for node in nodes if node.state in slurm.UNUSED]
     people = logins() + visitors(here.cryosparc_port, _REMOTE_DESKTOP)
     recipes = start_processing.running(here.projects)
+    gpus, waits = slurm.gpus_and_waits()
     return {
         "now": time.time(),
         "pending": slurm.jobs_by_partition("PENDING"),
         "blocked": slurm.jobs_by_partition("PENDING", blocked=True),
         "running": slurm.jobs_by_partition("RUNNING,CONFIGURING,COMPLETING,SUSPENDED"),
+        "gpus": gpus,
+        "waiting_since": waits,
         "closed": slurm.closed_partitions(),
         "nodes": [
             {
