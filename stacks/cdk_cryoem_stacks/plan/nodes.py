@@ -15,6 +15,8 @@ BILLED_MINUTES = 15.0
 """Boot, waiting for the next job and shutdown that each step's node is billed for: an assumption. docs/waiting.md simulates it."""
 WAITED_MINUTES = 5.0
 """Of these, until the node is there: the median boot of docs/waiting.md, an assumption."""
+METAL_MINUTES = 10.0
+"""How much longer a bare-metal node (g4dn.metal) boots, billed and waited for: an assumption."""
 _SCHEDULABLE = 0.95
 _BOX_OF_GPU_MEMORY = {4: 682, 8: 872, 11: 976, 16: 1110, 24: 1126}
 """The largest box of cryoSPARC by GPU memory in GB: its guide; above 24 GB it does not grow."""
@@ -55,12 +57,18 @@ class Placed:
 def place(work: Work, node: Node, overheads: Overheads) -> Placed:
     """A step on a node. Errors: LookupError for a GPU whose speed nobody knows."""
     minutes = _minutes(work, node.shape)
+    slow = METAL_MINUTES if is_metal(node.shape) and overheads.billed else 0.0
     return Placed(
         work=work,
         node=node,
-        hours=(minutes + Range.of(overheads.waited)) * (1 / 60),
-        usd=(minutes + Range.of(overheads.billed)) * (node.usd_per_hour / 60),
+        hours=(minutes + Range.of(overheads.waited + slow)) * (1 / 60),
+        usd=(minutes + Range.of(overheads.billed + slow)) * (node.usd_per_hour / 60),
     )
+
+
+def is_metal(shape: InstanceShape) -> bool:
+    """Whether it is a whole machine, which boots more slowly."""
+    return shape.instance_type.endswith(".metal")
 
 
 def place_all(works: Sequence[Work], node: Node, overheads: Overheads) -> Sequence[Placed]:

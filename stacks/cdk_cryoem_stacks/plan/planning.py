@@ -1,0 +1,231 @@
+"""From a dataset and a configuration to a plan: the file as it is, the best that can be had, what it takes, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cdk_cryoem import Lane
+from cdk_cryoem.stages import stage_lanes
+
+from ..config import Config
+from .calibration import Dataset, speed
+from .choose import LIVE, Chosen, NoWay, Prices, as_they_are, hours, in_order, misfits, on_any_type, on_lanes, usd
+from .nodes import METAL_MINUTES, Overheads, Placed, is_metal
+from .search import Plan, cheapest, fastest
+from .totals import HOURS_A_MONTH, NOT_COUNTED, Line, datasets_for, of_a_dataset, of_a_month
+from .work import LAWS, Range, Work, published, work
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What is asked.
+
+    deadline_hours, budget_usd: of one dataset's steps, and of their nodes. any_type: other types than the file's. sure: both are
+    to hold at the slowest and dearest that is thought possible. per_month: datasets. keep_months: how long movies stay in S3.
+    grant_usd: for a year.
+    """
+
+    dataset: Dataset
+    config: Config
+    prices: Prices
+    deadline_hours: float | None = None
+    budget_usd: float | None = None
+    any_type: bool = False
+    spot: bool = False
+    sure: bool = False
+    per_month: float = 4.0
+    keep_months: float = 3.0
+    grant_usd: float | None = None
+    overheads: Overheads = field(default_factory=Overheads)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A plan.
+
+    works: the steps. as_is: the lanes as the file has them, None if they cannot do it, which `unfit` then says. plans: the
+    frontier. chosen: the plan that was asked for. lanes: of each stage in it. dataset_lines: what the dataset costs besides nodes.
+    month_lines: what a month costs whatever is computed. each: a dataset with its nodes. month: of so many datasets.
+    year_fixed: twelve months without a dataset. paid: how many datasets the grant pays for, likely and surely.
+    """
+
+    request: Request
+    works: Sequence[Work]
+    as_is: Chosen | None
+    unfit: str
+    plans: Sequence[Plan[Chosen]]
+    chosen: Chosen
+    lanes: Mapping[str, str]
+    dataset_lines: Sequence[Line]
+    month_lines: Sequence[Line]
+    each: Range
+    month: Range
+    paid: tuple[int, int] | None
+    assumptions: Sequence[str]
+    remarks: Sequence[str]
+
+    @property
+    def node_hours(self) -> Range:
+        """How long the chosen plan takes."""
+        return hours(self.chosen)
+
+    @property
+    def node_usd(self) -> Range:
+        """What its nodes cost."""
+        return usd(self.chosen)
+
+
+def plan(request: Request) -> Answer:
+    """The answer. Errors: NoWay if no plan keeps to what was asked, with the least that can be had; NoPrice."""
+    config, works = request.config, work(request.dataset)
+    lanes = config.all_lanes()
+    theirs = stage_lanes(lanes, config.stages)
+    as_is, unfit = _as_is(request, works, lanes, theirs)
+    plans = _plans(request, works, lanes, theirs)
+    found = _chosen(request, plans)
+    chosen = in_order(found.choices, works)
+    node_usd, node_hours = usd(chosen), hours(chosen)
+    dataset_lines = of_a_dataset(request.dataset, config, request.prices, keep_months=request.keep_months)
+    month_lines = of_a_month(config, request.prices, busy_hours=node_hours.likely * request.per_month)
+    each = Range.sum([node_usd, *(line.usd for line in dataset_lines)])
+    fixed = Range.sum(line.usd for line in month_lines)
+    answer_lanes = {placed.work.step.stage: placed.node.lane for placed in chosen}
+    return Answer(
+        request=request,
+        works=works,
+        as_is=as_is,
+        unfit=unfit,
+        plans=plans,
+        chosen=chosen,
+        lanes=answer_lanes,
+        dataset_lines=dataset_lines,
+        month_lines=month_lines,
+        each=each,
+        month=fixed + each * request.per_month,
+        paid=datasets_for(request.grant_usd, fixed_year=fixed * 12, each=each) if request.grant_usd else None,
+        assumptions=list(_assumptions(request, works, [*chosen, *(as_is or ())])),
+        remarks=list(_remarks(request, lanes, chosen, as_is, node_hours)),
+    )
+
+
+def _as_is(
+    request: Request, works: Sequence[Work], lanes: Sequence[Lane], theirs: Mapping[str, str]
+) -> tuple[Chosen | None, str]:
+    try:
+        return as_they_are(works, lanes, theirs, request.prices, request.overheads), ""
+    except NoWay as problem:
+        return None, str(problem)
+
+
+def _plans(
+    request: Request, works: Sequence[Work], lanes: Sequence[Lane], theirs: Mapping[str, str]
+) -> Sequence[Plan[Chosen]]:
+    prices, overheads, box = request.prices, request.overheads, request.dataset.box
+    if request.any_type:
+        sizes = lanes_of_sizes(works, lanes, theirs)
+        return on_any_type(works, sizes, prices, overheads, box=box, spot=request.spot, sure=request.sure)
+    return on_lanes(works, lanes, theirs, prices, overheads, box=box, spot=request.spot, sure=request.sure)
+
+
+def lanes_of_sizes(works: Sequence[Work], lanes: Sequence[Lane], theirs: Mapping[str, str]) -> Mapping[int, str]:
+    """The lane of each size of node that steps use: the one of their stages, another of the size, or a new one."""
+    by_name = {lane.name: lane for lane in lanes}
+    found: dict[int, str] = {}
+    for gpus in sorted({each.step.gpus for each in works}):
+        wanted = [theirs[each.step.stage] for each in works if each.step.gpus == gpus]
+        others = [lane.name for lane in lanes if lane.name != LIVE]
+        right = [name for name in (*wanted, *others) if by_name[name].gpus == gpus]
+        found[gpus] = right[0] if right else _new_name(gpus, by_name)
+    return found
+
+
+def _new_name(gpus: int, taken: Mapping[str, Lane]) -> str:
+    names = (f"gpu{gpus}", *(f"gpu{gpus}-{number}" for number in range(2, len(taken) + 3)))
+    return next(name for name in names if name not in taken)
+
+
+def _chosen(request: Request, plans: Sequence[Plan[Chosen]]) -> Plan[Chosen]:
+    deadline, budget = request.deadline_hours, request.budget_usd
+    quickest, least = plans[0], plans[-1]
+    if deadline is not None:
+        found = cheapest(plans, hours=deadline)
+        if found is None:
+            raise NoWay(
+                f"--deadline: no plan takes {deadline:g} h or less. The fastest takes {quickest.hours:.1f} h"
+                f" and costs {quickest.usd:.2f} USD{_wider(request)}"
+            )
+        if budget is not None and found.usd > budget:
+            raise NoWay(
+                f"--deadline with --budget: no plan takes {deadline:g} h or less and costs {budget:g} USD or less."
+                f" The cheapest in that time costs {found.usd:.2f} USD{_wider(request)}"
+            )
+        return found
+    if budget is not None:
+        affordable = fastest(plans, usd=budget)
+        if affordable is None:
+            raise NoWay(
+                f"--budget: no plan costs {budget:g} USD or less. The cheapest costs {least.usd:.2f} USD"
+                f" and takes {least.hours:.1f} h{_wider(request)}"
+            )
+        return affordable
+    return least
+
+
+def _wider(request: Request) -> str:
+    if not request.any_type:
+        return ". --any looks at all instance types, too"
+    return "" if request.spot else ". --spot looks at spot prices, too"
+
+
+def _assumptions(request: Request, works: Sequence[Work], every: Sequence[Placed]) -> Iterator[str]:
+    known = published(request.dataset)
+    if known is not None:
+        yield f"Minutes of each step on 8 x A100 as published ({known.source}, Table 1); only what another GPU makes of them is a range"
+    else:
+        laws = dict.fromkeys(each.step.law for each in works)
+        grown = "; ".join(
+            f"{', '.join(w.step.name for w in works if w.step.law == law)} by {LAWS[law]}" for law in laws
+        )
+        yield f"Minutes of each step scaled from the published datasets, least, median and most of what they give: {grown}"
+    for model in sorted({each.node.shape.gpu_model for each in every}):
+        found = speed(model)
+        yield (
+            f"{model}: {found.likely:g} x the speed of an A100 (40 GB), {found.low:g} to {found.high:g}"
+            f" ({'an assumption, measured by nobody we know of' if found.assumption else found.source})"
+        )
+    over = request.overheads
+    yield (
+        f"Each step's node is billed for {over.billed:g} minutes of boot and idle time, of which somebody waits {over.waited:g}:"
+        " an assumption (docs/waiting.md simulates it)"
+    )
+    yield "Steps run one after the other, each once, on one node"
+    if any(each.node.shape.gpus < each.work.step.gpus for each in every):
+        yield "A step on fewer GPUs than it was published with takes proportionally longer: an assumption"
+    if any(is_metal(each.node.shape) for each in every):
+        yield f"Bare-metal nodes boot {METAL_MINUTES:g} minutes longer, billed: an assumption"
+    if any(each.node.spot for each in every):
+        yield "Spot: no node is taken back; where no spot price is known, that on demand. cryoSPARC's jobs do not go on after a kill"
+    yield f"A month has {HOURS_A_MONTH:.0f} hours; list prices, of the first type of a lane"
+    for text in NOT_COUNTED:
+        yield f"Not counted: {text}"
+
+
+def _remarks(
+    request: Request, lanes: Sequence[Lane], chosen: Chosen, as_is: Chosen | None, node_hours: Range
+) -> Iterator[str]:
+    if as_is is not None:
+        yield from misfits(as_is, box=request.dataset.box)
+    if request.any_type:
+        yield "Whether the region has these types, and your quota: `cryoem preflight` looks"
+    deadline = request.deadline_hours
+    if deadline is not None and not request.sure and node_hours.high > deadline:
+        yield f"The deadline is kept if speeds are as is likely; it may take up to {node_hours.high:.1f} h. --sure plans for that"
+    longest = {lane.name: lane.time_limit_hours for lane in lanes}
+    for placed in chosen:
+        limit = longest.get(placed.node.lane)
+        if limit is not None and placed.hours.high > limit:
+            yield (
+                f"{placed.work.step.title} may take {placed.hours.high:.1f} h, and lane {placed.node.lane!r} stops jobs after"
+                f" {limit:g} h (time_limit_hours)"
+            )
