@@ -18,6 +18,8 @@ from .pcs_rules import idle_seconds
 
 # The PCS-ready images of AWS have snapshots of 75 GiB, and EC2 makes no smaller volume of one.
 _ROOT_VOLUME_GIB = 100
+LANE_TAG = "cryoem:lane"
+"""On each node, so that the hooks know for which lane it is paid; ParallelCluster has one of its own."""
 _PURCHASE_OPTIONS = {
     Capacity.ON_DEMAND: "ONDEMAND",
     Capacity.SPOT: "SPOT",
@@ -167,7 +169,7 @@ class PcsLane(Construct):
                 if lane.capacity is Capacity.CAPACITY_BLOCK
                 else None
             ),
-            tag_specifications=[_tagged("instance", tags), _tagged("volume", tags)],
+            tag_specifications=[_tagged("instance", {**tags, LANE_TAG: lane.name}), _tagged("volume", tags)],
         )
 
 
