@@ -17,11 +17,11 @@ _TABLE = Path(__file__).parent / "data" / "instances.csv"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceShape:
-    """What one instance type has. Memory in GiB, local NVMe in GB, price in USD per hour on demand (us-east-1).
+    """What one instance type has. Memory in GiB, local NVMe in GB, price in USD per hour on demand.
 
     threads_per_core: 2 on all of the table's types. efa: whether it can have an Elastic Fabric Adapter. capacity_block: whether EC2 sells Capacity Blocks of it.
-    price_date: when the price was looked up: a year, a month or a day. price_source: where; empty for a shape of your own.
-    spot_usd_per_hour: price on spot capacity. The table has none: without one spot lanes are priced on demand.
+    price_region: where it is the price. price_date: when it was looked up: a year, a month or a day. price_source: in what.
+    spot_usd_per_hour: price on spot capacity. The table has none, and without one a spot lane is priced on demand.
     """
 
     instance_type: str
@@ -35,6 +35,7 @@ class InstanceShape:
     efa: bool = False
     capacity_block: bool = False
     threads_per_core: int = 2
+    price_region: str = "us-east-1"
     price_date: str = ""
     price_source: str = ""
     spot_usd_per_hour: float | None = None

@@ -112,8 +112,14 @@ class Lane:
 
     @property
     def usd_per_hour(self) -> float:
-        """On-demand list price of a node per hour (us-east-1) of the first type, from `data/instances.csv`."""
-        return self.shapes[self.instance_types[0]].usd_per_hour
+        """List price of a node per hour, of the first type; that on demand and of us-east-1, unless `shapes` has others.
+
+        A spot lane has the spot price of its shape where that has one: `data/instances.csv` has none, `cdk_cryoem_stacks` gives some.
+        """
+        shape = self.shapes[self.instance_types[0]]
+        if self.capacity is Capacity.SPOT and shape.spot_usd_per_hour is not None:
+            return shape.spot_usd_per_hour
+        return shape.usd_per_hour
 
     @property
     def uses_particle_cache(self) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from cdk_cryoem import Lane, Problem, default_lanes
 from cdk_cryoem.ingest_patterns import sentinel_problems
@@ -37,6 +37,9 @@ from .config_sections import (
 from .config_storage import DeletionConfig, FileSystemConfig, LandingConfig
 from .config_web import WebConfig, place_problems
 from .deletion import Keys
+from .prices import PriceTable
+from .prices import load as load_prices
+from .prices.lanes import lane_price_warnings, priced_shapes
 
 
 def _default_lanes() -> list[LaneConfig]:
@@ -54,6 +57,9 @@ class Config(Section):
     )
     region: str = Field(default="us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     account: str | None = Field(default=None, pattern=r"^\d{12}$", description="Default: that of the credentials")
+    prices: str | None = Field(
+        default=None, description="File of prices beside this one, as `cryoem prices refresh` writes it"
+    )
     engine: Literal["parallelcluster", "pcs"] = Field(default="parallelcluster", description="What runs Slurm")
     pcs: PcsConfig | None = None
     network: NetworkConfig = Field(default_factory=NetworkConfig)
@@ -83,6 +89,7 @@ class Config(Section):
     )
     log_retention_days: int = Field(default=180, description="How long the cluster's logs are kept, in days")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags on everything, for your cost reports")
+    _table: PriceTable | None = PrivateAttr(default=None)
 
     # Rules of one property are of its field, so that they are looked at even when another section is wrong.
     @field_validator("idle_backstop_minutes")
@@ -187,8 +194,24 @@ class Config(Section):
             *lane_warnings(lanes, stage_lanes(lanes, self.stages), tokens),
             *way_out_warnings(self.network),
             *([keys] if keys is not None else []),
+            *self.price_warnings(),
         ]
 
+    def price_warnings(self) -> list[str]:
+        """What is to be said of the prices that jobs get."""
+        return lane_price_warnings(self.all_lanes(), self.region, file=self.prices)
+
+    def with_prices(self, table: PriceTable) -> Self:
+        """The same configuration with the prices of a table: what `config_file.load` makes of the file that `prices` names."""
+        priced = self.model_copy()
+        priced._table = table
+        return priced
+
+    def price_table(self) -> PriceTable:
+        """The prices of this system: the package's, and over them those of the file that `prices` names."""
+        return self._table if self._table is not None else load_prices()
+
     def all_lanes(self) -> list[Lane]:
-        """Every lane, spot twins included."""
-        return [made for lane in self.lanes for made in lane.lanes()]
+        """Every lane, spot twins included, with the prices of the region."""
+        shapes = priced_shapes(self.price_table(), self.region)
+        return [made for lane in self.lanes for made in lane.lanes(shapes)]

@@ -19,6 +19,9 @@ from cdk_cryoem import Problem
 from cdk_cryoem.head_node_programs import SHIPPED_RECIPES
 
 from .config import Config
+from .prices import PriceFileError, PriceTable
+from .prices import load as load_prices
+from .prices.lanes import problem_of
 
 _KINDS = {
     "int_type": "a whole number without a unit",
@@ -72,6 +75,21 @@ def load(path: Path) -> Config:
                 Finding(file=str(path), line=_line(document, ("processing", prop)), problem=problem.under("processing"))
                 for prop, problem in _recipe_problems(recipes, config)
             ]
+        if config.prices is not None:
+            try:
+                config = config.with_prices(_prices(path.parent / config.prices))
+            except PriceFileError as error:
+                findings += [
+                    Finding(file=fault.file, line=fault.line, problem=problem_of(fault)) for fault in error.faults
+                ]
+            except FileNotFoundError as error:
+                problem = Problem(
+                    property="prices",
+                    value=config.prices,
+                    allowed=f"a file beside this one ({error} is none)",
+                    fix="`cryoem prices refresh --output FILE` writes one",
+                )
+                findings.append(Finding(file=str(path), line=_line(document, ("prices",)), problem=problem))
         if not findings:
             return config
     raise ConfigError(sorted(findings, key=lambda finding: finding.line))
@@ -151,6 +169,12 @@ def _same_names(document: CommentedMap, file: str) -> Iterator[Finding]:
                 )
                 yield Finding(file=file, line=_line(document, (section, index, "name")), problem=problem)
             seen.add(plain)
+
+
+def _prices(path: Path) -> PriceTable:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return load_prices(path)
 
 
 def _recipe_problems(folder: Path, config: Config) -> Iterator[tuple[str, Problem]]:

@@ -7,13 +7,13 @@ is reported with its line before anything is synthesised.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from cdk_cryoem import Capacity, HeadNode, Lane, Problem
+from cdk_cryoem import Capacity, HeadNode, InstanceShape, Lane, Problem
 from cdk_cryoem.cryosparc import CRYOSPARC_VERSION, cryosparc_problems
 from cdk_cryoem.lane import SPOT_SUFFIX, lane_problems
 from cdk_cryoem.monthly_budget import budget_problems
@@ -90,9 +90,9 @@ class LaneConfig(Section):
     def _values(self) -> dict[str, Any]:
         return self.model_dump(exclude={"spot_twin"}) | {"capacity": Capacity(self.capacity)}
 
-    def lanes(self) -> list[Lane]:
-        """The value objects that the constructs take: the lane, and its spot twin."""
-        lane = Lane(**self._values())
+    def lanes(self, shapes: Mapping[str, InstanceShape] | None = None) -> list[Lane]:
+        """The value objects that the constructs take: the lane, and its spot twin. shapes: types with other prices."""
+        lane = Lane(**self._values(), **({} if shapes is None else {"shapes": shapes}))
         return [lane, lane.spot_twin()] if self.spot_twin else [lane]
 
 

@@ -136,6 +136,7 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
     "negative budget": ("name: em\nbudget:\n  monthly_usd: -1\n  emails: [a@b.c]\n", 3, "budget.monthly_usd", -1,
                         "above 0"),
     "budget for nobody": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: []\n", 4, "budget.emails", [], "1 to 10"),
+    "no file of prices": ("name: em\nprices: none.csv\n", 2, "prices", "none.csv", "a file beside this one"),
     "no address": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: [bob]\n", 4, "budget.emails", "bob", "an e-mail"),
     "notices to no address": ("name: em\nnotifications:\n  emails: [bob]\n", 3, "notifications.emails", "bob", "an e-mail"),
     "notices to one address twice": ("name: em\nnotifications:\n  emails: [a@b.c, a@b.c]\n", 3, "notifications.emails",
