@@ -21,6 +21,8 @@ from .nodes import fits
 
 _INDENTS = ((2, 4, 2), (2, 2, 0), (4, 6, 4), (4, 4, 0))
 """Mapping, sequence, offset: how people indent YAML. The one that changes least is taken."""
+_DEAREST = 2.0
+"""How many times as dear a second type of a lane may be, for want of capacity, before one type alone is better."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,10 @@ class Change:
 
     def __str__(self) -> str:
         return "; ".join(self.sentences())
+
+    def single(self) -> list[str]:
+        """Lanes with one type alone, which a lack of capacity closes."""
+        return [name for name, types in self.types.items() if len(types) == 1]
 
     def sentences(self) -> Iterator[str]:
         """Each change as a page says it."""
@@ -84,8 +90,11 @@ def _types(
     if kept or (lane is not None and lane.capacity_reservation_id):
         return [shape.instance_type, *kept]
     others = [each for each in shapes.values() if like(each) and all(fits(s.work.step, each, box=box) for s in steps)]
-    nearest = sorted(others, key=lambda each: float(prices.table.ec2(each.instance_type, prices.region).usd))
-    return [shape.instance_type, *(each.instance_type for each in nearest[:1])]
+    by_price = sorted(
+        (float(prices.table.ec2(name, prices.region).usd), name) for name in (o.instance_type for o in others)
+    )
+    dearest = _DEAREST * float(prices.table.ec2(shape.instance_type, prices.region).usd)
+    return [shape.instance_type, *(name for usd, name in by_price[:1] if usd <= dearest)]
 
 
 def edited(text: str, wanted: Change, config: Config) -> str:

@@ -10,6 +10,7 @@ from cdk_cryoem.stages import stage_lanes
 
 from ..config import Config
 from .calibration import Dataset, speed
+from .chance import datasets_with_confidence
 from .choose import LIVE, Chosen, NoWay, Prices, as_they_are, hours, in_order, misfits, on_any_type, on_lanes, usd
 from .nodes import METAL_MINUTES, Overheads, Placed, is_metal
 from .search import Plan, cheapest, fastest
@@ -41,13 +42,22 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Paid:
+    """How many datasets a grant pays for: as is likely, with 90 % confidence, and if everything is at its highest."""
+
+    likely: int
+    confident: int
+    least: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """A plan.
 
     works: the steps. as_is: the lanes as the file has them, None if they cannot do it, which `unfit` then says. plans: the
     frontier. chosen: the plan that was asked for. lanes: of each stage in it. dataset_lines: what the dataset costs besides nodes.
     month_lines: what a month costs whatever is computed. each: a dataset with its nodes. month: of so many datasets.
-    year_fixed: twelve months without a dataset. paid: how many datasets the grant pays for, likely and surely.
+    paid: how many datasets the grant pays for.
     """
 
     request: Request
@@ -61,7 +71,7 @@ class Answer:
     month_lines: Sequence[Line]
     each: Range
     month: Range
-    paid: tuple[int, int] | None
+    paid: Paid | None
     assumptions: Sequence[str]
     remarks: Sequence[str]
 
@@ -103,10 +113,26 @@ def plan(request: Request) -> Answer:
         month_lines=month_lines,
         each=each,
         month=fixed + each * request.per_month,
-        paid=datasets_for(request.grant_usd, fixed_year=fixed * 12, each=each) if request.grant_usd else None,
+        paid=_paid(request, chosen, fixed * 12, each, dataset_lines),
         assumptions=list(_assumptions(request, works, [*chosen, *(as_is or ())])),
         remarks=list(_remarks(request, lanes, chosen, as_is, node_hours)),
     )
+
+
+def _paid(
+    request: Request, chosen: Chosen, fixed_year: Range, each: Range, dataset_lines: Sequence[Line]
+) -> Paid | None:
+    if request.grant_usd is None:
+        return None
+    likely, least = datasets_for(request.grant_usd, fixed_year=fixed_year, each=each)
+    confident = datasets_with_confidence(
+        request.grant_usd,
+        fixed_year=fixed_year,
+        chosen=chosen,
+        others=[line.usd for line in dataset_lines],
+        overheads=request.overheads,
+    )
+    return Paid(likely=likely, confident=confident, least=least)
 
 
 def _as_is(

@@ -9,11 +9,9 @@ median and the greatest of what comes out are the range. These laws are assumpti
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
-
-from cdk_cryoem import Problem
 
 from .calibration import Dataset, Law, Step, datasets, steps
 
@@ -23,7 +21,6 @@ LAWS: Mapping[Law, str] = {
     "particles": "the particles",
     "voxels": "the particles x the square of their box",
 }
-_MOST = {"movies": 10_000_000, "gb": 1_000_000, "particles": 10_000_000_000, "box": 4096}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,21 +97,3 @@ def quantity(law: Law, dataset: Dataset) -> float:
     if law == "movies":
         return dataset.movies
     return dataset.particles * (dataset.box**2 if law == "voxels" else 1)
-
-
-def dataset_problems(dataset: Dataset) -> Iterator[Problem]:
-    """Everything wrong with the sizes of a dataset, in the words of the command."""
-    for prop, field, what in (
-        ("--movies", "movies", "movies"),
-        ("--size-tb", "gb", "TB of movies (10^12 bytes)"),
-        ("--particles", "particles", "particles"),
-        ("--box", "box", "pixels, the edge of a particle's image"),
-    ):
-        value, scale = getattr(dataset, field), 1000 if field == "gb" else 1
-        most = _MOST[field] / scale
-        if not 0 < value <= _MOST[field]:
-            yield Problem(
-                property=prop,
-                value=value / scale if scale > 1 else value,
-                allowed=f"above 0, at most {most:,.0f} {what}",
-            )
