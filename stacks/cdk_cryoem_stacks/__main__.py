@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 from .config_file import ConfigError, load
-
-CONFIG_VARIABLE = "CRYOEM_CONFIG"
-DEFAULT_CONFIG = "cryoem.yaml"
+from .which_file import config_file
 
 
 def main() -> None:
     """Read the file that CRYOEM_CONFIG names (default cryoem.yaml) and synthesise. Exit code 2 for a wrong file."""
-    path = Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+    path = config_file()
     try:
         config = load(path)
     except ConfigError as error:

@@ -11,9 +11,13 @@ from pathlib import Path
 
 from .archive import command as archive
 from .changes import command as diff
+from .dataset_report import command as dataset_report
 from .operate import agent
 from .operate import command as operate
+from .operate import save_command as save
+from .plan import command as plan
 from .preflight import command as preflight
+from .which_file import DEFAULT_HELP, config_file
 
 # Not imported by name: the twin is part of a checkout, not of the installed package.
 _TWIN = "cdk_cryoem_twin.cli"
@@ -26,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="check a configuration file and say everything that is wrong with it")
-    check.add_argument("file", nargs="?", type=Path, default=Path("cryoem.yaml"), help="default: cryoem.yaml")
+    check.add_argument("file", nargs="?", type=Path, default=config_file(), help=DEFAULT_HELP)
     check.set_defaults(run=_check)
     show = commands.add_parser("schema", help="write the JSON Schema of the configuration file, for editors")
     show.add_argument("--output", type=Path, help="file to write (default: standard output)")
@@ -34,8 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     preflight.add_options(commands.add_parser("preflight", help="look for what would make a deployment fail"))
     diff.add_options(commands.add_parser("diff", help="say what a deployment would do to the system that runs"))
     operate.add_commands(commands)
+    save.add_commands(commands)
     agent.add_command(commands)
     archive.add_commands(commands)
+    dataset_report.add_command(commands)
+    plan.add_command(commands)
     commands.add_parser("twin", help="run the whole system on this machine")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["twin"]:

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from archive_account import BUCKET, LANDED, LARGE, RULE, Archive, archive_at_hand
 from operate_account import deployed, run
 
-from cdk_cryoem_stacks.archive import bucket, work
+from cdk_cryoem_stacks.archive import bucket, decide, work
+from cdk_cryoem_stacks.archive.contents import sum_up
 from cdk_cryoem_stacks.operate.ask import Failed
 
 FILES = {"a_fractions.tiff", "b ü_fractions.tiff", "a.xml"}
@@ -353,6 +354,13 @@ def test_what_is_on_its_way_or_was_never_archived_is_no_failure(
         patch.setattr(s3, "restore_object", refused)
         assert run("restore", "krios-1", "--yes") == 0
     assert "krios-1: 2 files on its way" in capsys.readouterr().out
+
+
+def test_advice_on_a_name_with_spaces_can_be_typed() -> None:
+    nothing = sum_up((), None, now=0)
+    verdict = decide.may_archive({"sk": "my grid 2"}, None, None, nothing, recipe="", without_receipt=False)
+    assert "`cryoem land 'my grid 2'`" in verdict.refusals[0]
+    assert "`cryoem verify 'my grid 2'`" in verdict.refusals[-1]
 
 
 def test_nothing_to_restore(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cdk_cryoem_stacks.__main__ import CONFIG_VARIABLE, main
+from cdk_cryoem_stacks.__main__ import main
+from cdk_cryoem_stacks.which_file import CONFIG_VARIABLE
 
 
 def run(root: Path, folder: Path, config: str | None) -> subprocess.CompletedProcess[str]:

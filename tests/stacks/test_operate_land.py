@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from operate_account import SWEEPER, TABLE, Deployed, at_hand, run
 
 from cdk_cryoem_lambda import datasets
-from cdk_cryoem_stacks.operate import land
+from cdk_cryoem_stacks.operate import land, words
 from cdk_cryoem_stacks.operate.ask import Failed
 from cdk_cryoem_stacks.operate.records import Records
 
@@ -47,6 +49,20 @@ def test_land_writes_the_operators_word_beside_what_the_hooks_know(
     assert item == {"pk": "dataset", "sk": "krios-1", **ARRIVING, **word}
     assert system.calls == [CALLED]
     assert "krios-1 has landed: the hooks write it down and announce it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["my grid 2", "it's", "$(reboot)", "-x", "plain"])
+def test_a_command_that_is_printed_can_be_typed_as_it_is(name: str) -> None:
+    said = land.decide({"sk": name, **ARRIVING}, "arriving").say
+    typed = said.split("until `")[1].rsplit("`, however")[0]
+    ran = subprocess.run(["bash", "-c", f'printf "%s\\0" {typed}'], capture_output=True, text=True, check=True)
+    parts = ran.stdout.split("\0")[:-1]
+    assert [each for each in parts if each != "--"] == ["cryoem", "land", name]
+    assert ("--" in parts) is name.startswith("-")
+    typed = words.cryoem("archive", name, "--undo")
+    parsed = shlex.split(typed)
+    assert parsed[parsed.index("--") + 1 if "--" in parsed else 2] == name
+    assert "--undo" in parsed
 
 
 def test_reopen_keeps_a_dataset_open_until_land(system: Deployed, capsys: pytest.CaptureFixture[str]) -> None:

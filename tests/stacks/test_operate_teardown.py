@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from operate_account import Deployed, at_hand, run
 
-from cdk_cryoem_stacks.operate import export, teardown
+from cdk_cryoem_stacks.operate import catch_up, export, teardown
 from cdk_cryoem_stacks.operate.ask import Failed
 from cdk_cryoem_stacks.operate.listing import ListedFile
 from cdk_cryoem_stacks.operate.unsaved import Loss, Stored, losses
@@ -187,7 +187,8 @@ class FSx:
         self._check("CreateDataRepositoryTask", given)
         assert self.associations["/projects"]["S3"]["AutoExportPolicy"]["Events"] == []
         self.calls.append(f"{given['Type']} {given['Paths']}")
-        self.tasks.append({"TaskId": "task-0123456789abcdef0", "Lifecycle": "PENDING", "Ours": True, **given})
+        name = f"task-0123456789abcdef{len(self.tasks)}"
+        self.tasks.append({"TaskId": name, "Lifecycle": "PENDING", "Ours": True, **given})
         return {"DataRepositoryTask": self.tasks[-1]}
 
     @staticmethod
@@ -213,6 +214,11 @@ class World:
     def store(self, bucket: str, key: str) -> None:
         self.system.clients.s3.put_object(Bucket=bucket, Key=key, Body=b"x" * 10)
 
+    def only_projects(self, *given: Any, folder: str, **more: Any) -> Iterator[ListedFile]:
+        assert folder == "projects"
+        self.listings += 1
+        return iter([each for each in self.files if each.path.startswith("projects/")])
+
     def listing(self, *given: Any, folder: str, **more: Any) -> Iterator[ListedFile]:
         assert folder == ".", "all of it: what is outside of both folders is lost too"
         self.listings += 1
@@ -225,6 +231,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
         made = World(system)
         monkeypatch.setitem(system.clients.__dict__, "fsx", made.fsx)
         monkeypatch.setattr(teardown, "file_listing", made.listing)
+        monkeypatch.setattr(catch_up, "file_listing", made.only_projects)
         monkeypatch.setattr(export, "_EVERY_SECONDS", 0.0)
         yield made
 
@@ -249,6 +256,42 @@ def test_when_everything_is_in_s3_it_prints_the_commands_in_their_order(
     assert run("teardown", "--json") == 0
     found = document(capsys)
     assert (found["safe"], found["lost"], found["commands"]) == (True, [], lines)
+
+
+def test_a_load_balancer_is_unprotected_before_the_first_destroy(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its deletion protection would end `destroy` with the hooks gone and the cluster's stack DELETE_FAILED."""
+    world.system.stack("cryoem-cluster", WebAddress="internal-em-1.elb.amazonaws.com", HeadNode="i-1")
+    assert run("teardown", "--json") == 0
+    first, second, *_ = document(capsys)["commands"]
+    assert first.startswith("aws elbv2 modify-load-balancer-attributes --region us-east-1")
+    assert "Key=deletion_protection.enabled,Value=false" in first
+    assert "LoadBalancers[?DNSName=='internal-em-1.elb.amazonaws.com'].LoadBalancerArn" in first
+    assert second == "tools/cdk destroy cryoem-hooks cryoem-cluster cryoem-ingest"
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_the_commands_name_the_file_that_was_read(
+    world: World, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tools/cdk takes what CRYOEM_CONFIG names; the commands of operators as well."""
+    Path("cryoem.yaml").rename("site b.yaml")
+    Path("cryoem.yaml").write_text("name: other\n")
+    if by == "variable":
+        monkeypatch.setenv("CRYOEM_CONFIG", "site b.yaml")
+    assert run("teardown", "--json", *(["--config", "site b.yaml"] if by == "option" else [])) == 0
+    found = document(capsys)["commands"]
+    assert found[0] == "CRYOEM_CONFIG='site b.yaml' tools/cdk destroy cryoem-hooks cryoem-cluster cryoem-ingest"
+    assert all(line.startswith("CRYOEM_CONFIG='site b.yaml' tools/cdk ") for line in found)
+
+
+def test_an_option_goes_over_the_variable_also_in_what_is_printed(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CRYOEM_CONFIG", "nowhere.yaml")
+    assert run("teardown", "--json", "--config", "cryoem.yaml") == 0
+    assert document(capsys)["commands"][0].startswith("CRYOEM_CONFIG=cryoem.yaml tools/cdk destroy cryoem-hooks")
 
 
 def test_what_is_not_in_s3_is_listed_and_refused(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -414,11 +457,113 @@ def test_an_association_that_never_settles_is_given_up(world: World, monkeypatch
     assert world.fsx.calls[-1] == "export ['NEW', 'CHANGED']"
 
 
+# --- cryoem export ------------------------------------------------------------------------------------------------------
+
+
+def in_use(world: World) -> None:
+    """As a system with a microscope nearly always is."""
+    world.system.instance("g5.4xlarge")
+    world.system.put("dataset", "krios-1", state="arriving")
+
+
+def test_on_a_system_in_use_an_export_catches_up(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    in_use(world)
+    world.files += [file("projects/p/new.mrc"), file("data/d/mine.txt"), file("home/ada/notes.txt")]
+    world.fsx.on_export = lambda: world.store("results", "projects/p/new.mrc")
+    assert run("teardown", "--export") == 1
+    assert world.fsx.calls == [], "the other command refuses on such a system"
+    assert run("export") == 0
+    told = capsys.readouterr()
+    assert "Everything below /projects is in S3, as it is" in told.out
+    assert "1 file below /projects not in S3 as they are" in told.err
+    assert world.fsx.calls == ["export []", "EXPORT_TO_REPOSITORY ['projects']", "export ['NEW', 'CHANGED']"]
+
+
+def test_an_export_of_nothing_switches_nothing_off(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    in_use(world)
+    assert run("export") == 0
+    assert "Everything below /projects is in S3" in capsys.readouterr().out
+    assert (world.fsx.calls, world.listings) == ([], 1)
+
+
+def test_an_export_can_be_looked_at_first(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.files.append(file("projects/p/new.mrc"))
+    assert run("export", "--dry-run") == 1
+    told = capsys.readouterr().out
+    assert '"projects/p/new.mrc"  10 B  it is not in the results bucket' in told
+    assert "run this once more" not in told
+    assert world.fsx.calls == []
+
+
+def test_what_was_written_while_the_automatic_export_was_off_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is written later is brought by the automatic export; one of before it was on again by nobody."""
+    now = 10_000.0
+    monkeypatch.setattr("cdk_cryoem_stacks.operate.save_command.time.time", lambda: now)
+    world.files.append(file("projects/p/new.mrc"))
+
+    def exported() -> None:
+        world.store("results", "projects/p/new.mrc")
+        world.files += [file("projects/p/gap.mrc", mtime=now - 5), file("projects/p/later.mrc", mtime=now + 61)]
+
+    world.fsx.on_export = exported
+    assert run("export") == 1
+    told = capsys.readouterr().out
+    assert "gap.mrc" in told
+    assert "later.mrc" not in told
+    assert "run this once more" in told
+    assert catch_up.comes_by_itself(now + 60.1, now)
+    assert not catch_up.comes_by_itself(now + 60, now), "clocks differ"
+    world.fsx.on_export = lambda: world.store("results", "projects/p/gap.mrc")
+    assert run("export") == 0
+    assert "; 1 file written since, which the automatic export brings" in capsys.readouterr().out
+
+
+def test_while_the_head_node_sleeps_it_exports_and_says_that_it_did_not_look(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asleep(*given: Any, **more: Any) -> Any:
+        raise Failed("the head node is stopped, and only it sees the file system: cryoem wake")
+
+    monkeypatch.setattr(catch_up, "file_listing", asleep)
+    assert run("export", "--dry-run") == 1
+    assert world.fsx.calls == []
+    capsys.readouterr()
+    assert run("export") == 0
+    assert "was not looked at: the head node is stopped" in capsys.readouterr().out
+    assert world.fsx.calls[-1] == "export ['NEW', 'CHANGED']"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"Lifecycle": "MISCONFIGURED"}, "the association on /projects is MISCONFIGURED, not AVAILABLE"),
+        ({"FileSystemPath": "/other"}, "there is no association on /projects"),
+    ],
+)
+def test_an_export_needs_its_association(
+    world: World, change: dict[str, str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.fsx.associations["/projects"] |= change
+    assert run("export") == 1
+    assert says in capsys.readouterr().err
+    assert world.fsx.calls == []
+
+
+def test_an_export_waits_for_no_other_task(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.fsx.tasks = [{"TaskId": "task-1", "Type": "IMPORT_METADATA_FROM_REPOSITORY", "Lifecycle": "EXECUTING"}]
+    assert run("export") == 1
+    assert "task-1 (IMPORT_METADATA_FROM_REPOSITORY) has not ended" in capsys.readouterr().err
+    assert world.fsx.calls == []
+
+
 def test_the_documented_policy_names_exactly_the_actions_of_fsx_and_s3_that_are_asked_for() -> None:
     (section,) = re.findall(r"^## Tearing down\n(.*?)(?=^## )", (ROOT / "docs" / "iam.md").read_text(), re.M | re.S)
     (policy,) = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", section, re.S))
     named = {action for statement in policy["Statement"] for action in statement["Action"]}
-    code = "".join((ROOT / "stacks/cdk_cryoem_stacks/operate" / f).read_text() for f in ("teardown.py", "export.py"))
+    files = ("teardown.py", "export.py", "catch_up.py")
+    code = "".join((ROOT / "stacks/cdk_cryoem_stacks/operate" / f).read_text() for f in files)
     assert named == set(re.findall(r'"((?:fsx|s3):[A-Z]\w+)"', code))
     writes = {action for action in named if not re.match(r"\w+:(Describe|List)", action)}
     assert writes == {"fsx:UpdateDataRepositoryAssociation", "fsx:CreateDataRepositoryTask"}

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..operate.command import with_system
+from ..operate.options import add_system
+from ..operate.words import cryoem
 
 if TYPE_CHECKING:
     from ..operate.find import Clients, System
@@ -26,9 +28,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parser = commands.add_parser(
             name, help=help, description=help, epilog="Exit status: 0 done; 1 failed or refused; 2 the input is wrong."
         )
-        parser.add_argument("--config", type=Path, metavar="FILE", help="default: cryoem.yaml")
-        parser.add_argument("--name", help="name of the system, where its configuration file is not at hand")
-        parser.add_argument("--region", help="with --name; default: that of the environment or the profile")
+        add_system(parser)
         return parser
 
     archive = command("archive", "send a finished dataset to S3 Glacier Deep Archive, say its price first")
@@ -154,7 +154,7 @@ def _undo(parsed: argparse.Namespace, clients: Clients, found: System) -> None:
         return
     changed = work.undo(Records(clients, found.table), seen, by=who(clients), progress=_progress)
     moved = seen.contents.archived.files
-    told = f"; {several(moved, 'file')} had been moved and stay there: `cryoem restore {seen.name}` makes them readable"
+    told = f"; {several(moved, 'file')} had been moved and stay there: `{cryoem('restore', seen.name)}` makes them readable"
     _say(
         parsed, f"{seen.name} is not finished any more: {several(changed, 'mark')} taken away" + (told if moved else "")
     )
@@ -191,7 +191,7 @@ def _restore(parsed: argparse.Namespace) -> int:
             Records(clients, found.table), seen, tier=tier, days=parsed.days, by=who(clients), progress=_progress
         )
         told = ", ".join(f"{several(number, 'file')} {answer}" for answer, number in sorted(answers.items()))
-        _say(parsed, f"{seen.name}: {told}. `cryoem restore {seen.name} --status` says when all of it is there")
+        _say(parsed, f"{seen.name}: {told}. `{cryoem('restore', seen.name, '--status')}` says when all of it is there")
 
     return with_system(parsed, act)
 

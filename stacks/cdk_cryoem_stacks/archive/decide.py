@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..operate.words import moment, several
+from ..operate.words import cryoem, moment, several
 from .contents import Contents, Rule
 
 State = Literal["active", "finished", "archived", "restoring", "restored"]
@@ -59,7 +59,7 @@ def may_archive(
     refusals, warnings = [], []
     if item.get("state") != "landed":
         refusals.append(
-            f"{name} is {item.get('state', 'arriving')}, not landed; `cryoem land {name}` says it is complete"
+            f"{name} is {item.get('state', 'arriving')}, not landed; `{cryoem('land', name)}` says it is complete"
         )
     if recipe and "processing_at" not in item:
         refusals.append(f"the recipe {recipe} has not ended on {name}: it would lose the movies it reads")
@@ -87,7 +87,7 @@ def may_archive(
             warnings.append(told)
         else:
             refusals.append(
-                f"{told}. `cryoem verify {name}` says what is wrong; --without-receipt archives it as it is"
+                f"{told}. `{cryoem('verify', name)}` says what is wrong; --without-receipt archives it as it is"
             )
     return Verdict(refusals=refusals, warnings=warnings)
 
@@ -111,7 +111,7 @@ def may_restore(name: str, word: str | None, contents: Contents) -> Verdict:
     if not contents.all.files:
         return Verdict(refusals=[f"the landing bucket has nothing of {name}"], warnings=())
     if word == FINISHED:
-        waits = f"it waits to be moved: `cryoem archive {name} --undo` keeps it where it is"
+        waits = f"it waits to be moved: `{cryoem('archive', name, '--undo')}` keeps it where it is"
         return Verdict(refusals=[f"nothing of {name} is in the archive yet; {waits}"], warnings=())
     files = several(contents.all.files, "file")
     return Verdict(refusals=[f"nothing of {name} is in the archive: all {files} can be read"], warnings=())

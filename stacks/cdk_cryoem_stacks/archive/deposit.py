@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..operate.ask import Failed
-from ..operate.words import several
+from ..operate.words import cryoem, several
 from . import deposition, headers
 from .contents import Held
 from .decide import COMPLETE
@@ -76,7 +76,7 @@ def _told(seen: Seen, found: Sequence[File], *, has_manifest: bool) -> Iterator[
     closed = sum(not each.readable(seen.at) for each in seen.objects)
     if closed:
         files = f"{several(closed, 'file')} of {len(found)}"
-        yield f"{files} are in the archive: `cryoem restore {seen.name}` before they are sent, and for what their headers say."
+        yield f"{files} are in the archive: `{cryoem('restore', seen.name)}` before they are sent, and for what their headers say."
 
 
 def _describe(seen: Seen, found: Sequence[File]) -> Iterator[tuple[str, Described]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ..operate.words import several, size
+from ..operate.words import cryoem, several, size
 from .contents import DAY, Sum
 from .cost import MINIMUM_DAYS, TIERS, Archiving, Monthly, Restore, Tier, archiving, monthly, restore
 from .decide import Verdict
@@ -68,7 +68,7 @@ def _archive_rows(seen: Seen, cost: Archiving, region: str) -> Iterator[tuple[st
     yield "prices", of_region(region)
     yield (
         "reading",
-        f"once moved, what is not on the file system cannot be read before `cryoem restore {seen.name}`: its names are"
+        f"once moved, what is not on the file system cannot be read before `{cryoem('restore', seen.name)}`: its names are"
         " there, reading ends with an error",
     )
 
@@ -176,7 +176,7 @@ def status_text(seen: Seen) -> str:
     waiting = contents.archived.files - contents.restored.files - contents.restoring.files
     parts = [back, f"{contents.restoring.files} on the way"]
     if waiting:
-        parts.append(f"{waiting} not asked for: `cryoem restore {seen.name}`")
+        parts.append(f"{waiting} not asked for: `{cryoem('restore', seen.name)}`")
     if item.get("archive") == "restoring":
         when = datetime.fromtimestamp(float(item["archive_at"]), UTC).strftime("%Y-%m-%d %H:%M UTC")
         parts.append(f"asked by {item.get('archive_by', 'somebody')} at {when}, {item.get('archive_tier', '')}")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..which_file import DEFAULT_HELP, config_file
 from . import report
 from .policies import parallel_cluster_table
 from .resources import Template
@@ -24,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " replaced, or is protected less;"
         " 1 what is deployed cannot be read; 2 the file is wrong."
     )
-    parser.add_argument("file", nargs="?", type=Path, default=Path("cryoem.yaml"), help="default: cryoem.yaml")
+    parser.add_argument("file", nargs="?", type=Path, default=config_file(), help=DEFAULT_HELP)
     parser.add_argument(
         "--against", type=Path, metavar="DIR", help="compare with the templates of a folder (cdk.out), not with AWS"
     )

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..which_file import config_file
+from .options import add_system
+
 if TYPE_CHECKING:
     from .find import Clients, System, Target
 
@@ -25,9 +28,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parser = commands.add_parser(
             name, help=help, description=help, epilog="Exit status: 0 done; 1 failed; 2 the input is wrong."
         )
-        parser.add_argument("--config", type=Path, metavar="FILE", help="default: cryoem.yaml")
-        parser.add_argument("--name", help="name of the system, where its configuration file is not at hand")
-        parser.add_argument("--region", help="with --name; default: that of the environment or the profile")
+        add_system(parser)
         if changes:
             parser.add_argument("--dry-run", action="store_true", help="print what would be written; write nothing")
         return parser
@@ -89,16 +90,6 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--json", action="store_true", help="print one JSON document, with every file that is not verified"
     )
     verify.set_defaults(run=_verify)
-    teardown = command(
-        "teardown",
-        "say what would be lost with the file system, or how to destroy the system; deletes nothing",
-        changes=False,
-    )
-    teardown.add_argument(
-        "--export", action="store_true", help="first export what is below /projects and not in S3 yet"
-    )
-    teardown.add_argument("--json", action="store_true", help="print one JSON document, with every file")
-    teardown.set_defaults(run=_teardown)
 
 
 def _hours(text: str) -> float:
@@ -144,8 +135,9 @@ def _target(parsed: argparse.Namespace) -> Target | None:
     # Imported here: the rules bring the CDK with them, which takes seconds.
     from ..config_file import ConfigError, load
 
+    file = config_file(parsed.config)
     try:
-        config = load(parsed.config or Path("cryoem.yaml"))
+        config = load(file)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return None
@@ -157,6 +149,7 @@ def _target(parsed: argparse.Namespace) -> Target | None:
         recipe=config.processing.on_landed or "" if config.processing else "",
         has_cryosparc=config.cryosparc is not None,
         has_desktop=config.head_node.remote_desktop_from is not None,
+        file=file,
     )
 
 
@@ -366,24 +359,6 @@ def _verify(parsed: argparse.Namespace) -> int:
         print(text.encode(errors="backslashreplace").decode())
         if not seen.verified:
             raise Failed(f"not all of {parsed.dataset} is verified")
-
-    return _with_system(parsed, act)
-
-
-def _teardown(parsed: argparse.Namespace) -> int:
-    from . import teardown
-    from .ask import Failed
-    from .find import storage
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    def act(clients: Clients, found: System) -> None:
-        kept = storage(clients, found.target)
-        verdict = teardown.look(clients, found, kept, say=say, exports=parsed.export)
-        print(json.dumps(verdict.document(), indent=2) if parsed.json else teardown.as_text(verdict, kept))
-        if not verdict.safe:
-            raise Failed("nothing of this system may be destroyed yet")
 
     return _with_system(parsed, act)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError
 
+from ..which_file import cdk
 from .ask import Failed, ask, find
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Target:
 
     account: that of the file, None when it names none. stop_after_minutes: when the hooks stop an idle head node, 0 for
     never, None when no file was read. recipe: what starts on landed datasets, empty for nothing or when no file was read.
-    has_cryosparc, has_desktop: whether the file says so, None when no file was read.
+    has_cryosparc, has_desktop: whether the file says so, None when no file was read. file: where it is.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Target:
     recipe: str = ""
     has_cryosparc: bool | None = None
     has_desktop: bool | None = None
+    file: Path | None = None
 
     @property
     def stack(self) -> str:
@@ -57,6 +60,11 @@ class Target:
     def storage_stack(self) -> str:
         """The stack of its buckets and its file system."""
         return f"{self.name}-storage"
+
+    @property
+    def cdk(self) -> str:
+        """How tools/cdk is called for it."""
+        return cdk(self.file)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +86,7 @@ class System:
         if not self.outputs.get(name):
             raise Failed(
                 f"the stack {self.target.stack} has no output {name}: an earlier version of cdk-cryoem made it."
-                f" tools/cdk deploy {self.target.stack}"
+                f" {self.target.cdk} deploy {self.target.stack}"
             )
         return self.outputs[name]
 
@@ -170,7 +178,8 @@ def system(clients: Clients, target: Target) -> System:
         meant = f"; the file is for account {target.account}" if target.account not in (None, account) else ""
         raise Failed(
             f"there is no stack {target.stack} in {target.region} of account {account}{meant}. Take the configuration"
-            " file it was deployed from and credentials of its account (AWS_PROFILE), or deploy it: tools/cdk deploy --all"
+            " file it was deployed from and credentials of its account (AWS_PROFILE), or deploy it:"
+            f" {target.cdk} deploy --all"
         )
     return described(target, answer["Stacks"][0])
 
@@ -188,7 +197,7 @@ def described(target: Target, stack: StackTypeDef) -> System:
         raise Failed(
             f"the stack {target.stack} in {target.region} of account {account} is {stack['StackStatus']} and has no"
             f" output {', '.join(missing)}. An earlier version of cdk-cryoem made it, or its first deployment is not"
-            f" over: tools/cdk deploy {target.stack}"
+            f" over: {target.cdk} deploy {target.stack}"
         )
     return System(
         target=target,
@@ -217,7 +226,7 @@ def storage(clients: Clients, target: Target) -> Storage:
     if missing:
         raise Failed(
             f"there is no stack {target.storage_stack} in {target.region} with the output {', '.join(missing)}:"
-            f" tools/cdk deploy {target.storage_stack}"
+            f" {target.cdk} deploy {target.storage_stack}"
         )
     return Storage(
         landing_bucket=outputs[LANDING_BUCKET],

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from .ask import Failed
 from .records import Records
-from .words import listed, moment
+from .words import cryoem, listed, moment
 
 KIND = "dataset"
 Word = Literal["landed", "arriving"]
@@ -43,7 +43,7 @@ def decide(item: Mapping[str, Any], word: Word) -> Decision:
         )
     return Decision(
         write=True,
-        say=f"{name} is arriving until `cryoem land {name}`, however quiet it is; so long the head node stays awake",
+        say=f"{name} is arriving until `{cryoem('land', name)}`, however quiet it is; so long the head node stays awake",
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..flags import DELETE_CONTEXT
 from . import export
 from .ask import Failed, ask, find
-from .find import Clients, Storage, System
+from .find import Clients, Storage, System, Target
 from .listing import ListedFile, file_listing
 from .records import Item, Records
 from .status import nodes_on
@@ -24,6 +24,7 @@ from .words import listed, several, size
 SHOWN = 20
 """How many of the files are shown; --json has all."""
 _PROJECTS = "/projects"
+_WEB_ADDRESS = "WebAddress"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,11 @@ def look(
         lost = unsaved(clients, found, storage, say=say)
         # Somebody may have begun to write meanwhile.
         why_not = refusals(clients, found, storage)
-    return Verdict(refusals=why_not, lost=lost, commands=() if lost or why_not else commands(found.target.name))
+    return Verdict(
+        refusals=why_not,
+        lost=lost,
+        commands=() if lost or why_not else commands(found.target, web_address(clients, found.target)),
+    )
 
 
 def refusals(clients: Clients, found: System, storage: Storage) -> list[str]:
@@ -140,13 +145,42 @@ def objects(clients: Clients, bucket: str, prefix: str) -> dict[str, Stored]:
     return ask("s3:ListBucket", read)
 
 
-def commands(name: str) -> list[str]:
-    """What destroys a system, in the only order that works. Movies and results stay in their buckets."""
+def web_address(clients: Clients, target: Target) -> str:
+    """The name of the load balancer of section `web`, empty when there is none. Errors: Failed."""
+    stack = f"{target.name}-cluster"
+    answer = find(
+        "cloudformation:DescribeStacks",
+        lambda: clients.cloudformation.describe_stacks(StackName=stack),
+        unless=("ValidationError",),
+    )
+    outputs = answer["Stacks"][0].get("Outputs", []) if answer else []
+    return next((each.get("OutputValue", "") for each in outputs if each.get("OutputKey") == _WEB_ADDRESS), "")
+
+
+def commands(target: Target, web: str = "") -> list[str]:
+    """What destroys a system, in the only order that works. Movies and results stay in their buckets.
+
+    web: name of its load balancer, whose deletion protection would end the first `destroy` half-way.
+    """
+    name, cdk = target.name, target.cdk
     return [
-        f"tools/cdk destroy {name}-hooks {name}-cluster {name}-ingest",
-        f"tools/cdk deploy {name}-storage -c {DELETE_CONTEXT}={name}",
-        f"tools/cdk destroy {name}-storage {name}-network",
+        *([unprotect(web, target.region)] if web else []),
+        f"{cdk} destroy {name}-hooks {name}-cluster {name}-ingest",
+        f"{cdk} deploy {name}-storage -c {DELETE_CONTEXT}={name}",
+        f"{cdk} destroy {name}-storage {name}-network",
     ]
+
+
+def unprotect(web: str, region: str) -> str:
+    """What switches off the deletion protection of the load balancer of this name."""
+    arn = (
+        f"aws elbv2 describe-load-balancers --region {region} --output text"
+        f" --query \"LoadBalancers[?DNSName=='{web}'].LoadBalancerArn\""
+    )
+    return (
+        f"aws elbv2 modify-load-balancer-attributes --region {region}"
+        f" --attributes Key=deletion_protection.enabled,Value=false --load-balancer-arn $({arn})"
+    )
 
 
 def as_text(verdict: Verdict, storage: Storage) -> str:
@@ -158,8 +192,8 @@ def as_text(verdict: Verdict, storage: Storage) -> str:
                 "",
                 *(f"  {line}" for line in verdict.commands),
                 "",
-                "Once the first is done, nobody can write any more. The second turns both keys of deletion: it takes"
-                " `deletion: {allowed: [file_system]}` in the file (docs/data-protection.md, 'Two keys').",
+                "Once the cluster is destroyed, nobody can write any more. What is deployed then turns both keys of deletion:"
+                " it takes `deletion: {allowed: [file_system]}` in the file (docs/data-protection.md, 'Two keys').",
                 f"s3://{storage.landing_bucket} and s3://{storage.results_bucket} stay, with every version; movies are"
                 " deleted by the break-glass role alone (docs/operations.md, 'Deleting a movie').",
             ]

@@ -1,7 +1,8 @@
-"""Times, sizes and numbers as people read them."""
+"""Times, sizes, numbers and commands as people read them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
 
@@ -42,3 +43,14 @@ def listed(names: Sequence[str], *, most: int = 5) -> str:
     """Names joined by commas; how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def cryoem(command: str, dataset: str, *options: str) -> str:
+    """A command about a dataset, to be typed as it is."""
+    # What begins with a dash would be taken for an option.
+    words = (
+        ["cryoem", command, *options, "--", dataset]
+        if dataset.startswith("-")
+        else ["cryoem", command, dataset, *options]
+    )
+    return shlex.join(words)

@@ -7,10 +7,12 @@ import os
 import sys
 from pathlib import Path
 
+from ..which_file import DEFAULT_HELP, config_file
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("file", nargs="?", type=Path, default=Path("cryoem.yaml"), help="default: cryoem.yaml")
+    parser.add_argument("file", nargs="?", type=Path, default=config_file(), help=DEFAULT_HELP)
     parser.add_argument("--offline", action="store_true", help="look up nothing in the account, credentials or not")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--strict", action="store_true", help="warnings fail too")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..__main__ import CONFIG_VARIABLE
 from ..config import Config
+from ..which_file import CONFIG_VARIABLE
 from . import addresses
 from .check import Check, error, ok
 from .places import known_types
