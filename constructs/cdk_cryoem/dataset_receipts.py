@@ -17,8 +17,9 @@ from constructs import Construct
 
 from .engine import Engine
 from .hook_function import HookFunction
+from .ingest_tasks import task_ids, task_problems, transfers_that_ended
 from .landing_zone import DATASETS_PREFIX
-from .lane_hooks import DATASET_LANDED, PLATFORM_EVENT_SOURCE, transfers_that_ended
+from .lane_hooks import DATASET_LANDED, PLATFORM_EVENT_SOURCE
 from .microscope_ingest import REPORTS_PREFIX
 from .problems import Problem, known, require
 
@@ -32,8 +33,8 @@ class DatasetReceipts(Construct):
     engine: on whose bus it speaks (`Dataset Safe`, `Dataset Not Safe`) and hears of datasets that have landed.
     landing_bucket: where datasets, task reports, and then receipts are. records: the hooks' table (`LaneHooks.records`).
     alarm_topic: told of hints that could not be worked off (`LaneHooks.alarm_topic`).
-    ingest_task_arns: every DataSync task that writes to the bucket; all of them must have looked at their share again before
-        a dataset is safe. Without any, no dataset ever is.
+    ingest_task_arns: every DataSync task that writes to the bucket, 60 at most; all of them must have looked at their share
+        again before a dataset is safe. Without any, no dataset ever is.
     sentinel: as of LaneHooks; an empty file of this name that somebody put into the bucket himself needs no report.
     not_safe_after: how long after it has landed people are told of a dataset that is still not safe; whole hours, 1 hour to
         30 days. Default 24 hours.
@@ -41,7 +42,7 @@ class DatasetReceipts(Construct):
 
     Events are hints: which receipts are due follows from the records, what they say from reports and versions (docs/receipts.md).
 
-    Errors: CryoEmError for not_safe_after. IAM of the function: s3:ListBucket below datasync-reports/, s3:ListBucketVersions
+    Errors: CryoEmError for not_safe_after and too many tasks. IAM of the function: s3:ListBucket below datasync-reports/, s3:ListBucketVersions
     below datasets/, s3:GetObject on reports and manifests, s3:GetObjectVersion on datasets/ (a checksum cannot be had with
     less), s3:PutObject on receipts and manifests alone, the bucket's key, the table (writing only receipts and what is to be
     said), events:PutEvents. Costs: about 0.01 USD for a dataset of 10,000 files, most of it one HEAD for each (S3 price
@@ -64,7 +65,7 @@ class DatasetReceipts(Construct):
     ) -> None:
         super().__init__(scope, id)
         patience = not_safe_after or Duration.hours(24)
-        require(f"DatasetReceipts {id!r}", receipt_problems(patience))
+        require(f"DatasetReceipts {id!r}", [*receipt_problems(patience), *task_problems(ingest_task_arns)])
         self.hook: HookFunction = HookFunction(
             self,
             "Receipts",
@@ -75,7 +76,7 @@ class DatasetReceipts(Construct):
                 "CLUSTER": engine.cluster_name,
                 "LANDING_BUCKET": landing_bucket.bucket_name,
                 "REPORTS_PREFIX": REPORTS_PREFIX,
-                "INGEST_TASKS": Stack.of(self).to_json_string(list(ingest_task_arns)),
+                "INGEST_TASKS": Stack.of(self).to_json_string(task_ids(ingest_task_arns)),
                 "SENTINEL": sentinel or "",
                 "NOT_SAFE_AFTER_HOURS": f"{patience.to_hours(integral=False):g}",
             },
@@ -105,9 +106,9 @@ class DatasetReceipts(Construct):
             ),
             bus=engine.event_bus,
         )
-        self.transfer_rule: events.Rule | None = None
-        if ingest_task_arns:
-            self.transfer_rule = self.hook.on("TransferFinished", transfers_that_ended(ingest_task_arns))
+        self.transfer_rules: Sequence[events.Rule] = [
+            self.hook.on(name, pattern) for name, pattern in transfers_that_ended(ingest_task_arns).items()
+        ]
         self._not_safe: logs.MetricFilter = logs.MetricFilter(
             self,
             "NotSafe",
@@ -139,7 +140,9 @@ class DatasetReceipts(Construct):
             iam.PolicyStatement(
                 actions=["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"],
                 resources=[records.table_arn],
-                conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["receipt", "outbox"]}},
+                conditions={
+                    "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["receipt", "report-read", "outbox"]}
+                },
             )
         )
         if records.encryption_key is not None:

@@ -19,6 +19,7 @@ from constructs import Construct
 
 from .engine import JOB_EVENT_DETAIL_TYPE, JOB_EVENT_SOURCE, Engine
 from .hook_function import HookFunction
+from .ingest_tasks import task_ids, task_problems, transfers_that_ended
 from .landing_zone import DATASETS_PREFIX
 from .problems import Problem, require
 from .ssm_documents import HeadNodeDocuments
@@ -35,6 +36,7 @@ TROUBLE = (
     "Dataset Gone",
     "Dataset Not Safe",
     "File System Trouble",
+    "Transfer Failed",
 )
 """Events that the alarm topic is told of."""
 
@@ -87,6 +89,7 @@ class LaneHooks(Construct):
             f"LaneHooks {id!r}",
             [
                 *_timing_problems(quiet_minutes, stop_head_node_after_minutes, live_idle_minutes),
+                *task_problems(ingest_task_arns),
                 *(problem.under("waiting") for problem in (waiting_problems(waiting) if waiting else ())),
                 *(problem.under("awake") for problem in (working_hours_problems(awake) if awake else ())),
             ],
@@ -115,7 +118,7 @@ class LaneHooks(Construct):
             "ENGINE_GENERATION": engine.generation,
             "MANIFEST_PARAMETER": engine.lane_manifest.parameter_name,
             "LANDING_BUCKET": landing_bucket.bucket_name,
-            "INGEST_TASKS": Stack.of(self).to_json_string(list(ingest_task_arns)),
+            "INGEST_TASKS": Stack.of(self).to_json_string(task_ids(ingest_task_arns)),
             "SLURM_STATUS_DOCUMENT": self.documents.slurm_status.ref,
             "POWER_DOWN_DOCUMENT": self.documents.power_down.ref,
             "REGISTER_LANES_DOCUMENT": self.documents.register_lanes.ref,
@@ -265,6 +268,8 @@ class LaneHooks(Construct):
             each.allow(actions=["s3:ListBucket"], resources=[landing_bucket.bucket_arn])
             each.allow(actions=["ec2:StartInstances"], resources=[head_node_arn])
         if ingest_task_arns:
+            # Not in one statement: each action knows one kind of resource.
+            self.dataset_hook.allow(actions=["datasync:DescribeTask"], resources=ingest_task_arns)
             self.dataset_hook.allow(
                 actions=["datasync:DescribeTaskExecution"], resources=[f"{arn}/execution/*" for arn in ingest_task_arns]
             )
@@ -299,8 +304,8 @@ class LaneHooks(Construct):
                 },
             ),
         )
-        if ingest_task_arns:
-            self.dataset_hook.on("TransferFinished", transfers_that_ended(ingest_task_arns))
+        for name, pattern in transfers_that_ended(ingest_task_arns).items():
+            self.dataset_hook.on(name, pattern)
         self.lane_hook.on(
             "HeadNodeRunning",
             events.EventPattern(
@@ -353,13 +358,3 @@ def _timing_problems(quiet_minutes: int, stop_head_node_after_minutes: int, live
             )
         )
     return found
-
-
-def transfers_that_ended(task_arns: Sequence[str]) -> events.EventPattern:
-    """Executions of these DataSync tasks that ended well."""
-    return events.EventPattern(
-        source=["aws.datasync"],
-        detail_type=["DataSync Task Execution State Change"],
-        detail={"State": ["SUCCESS"]},
-        resources=events.Match.any_of(*(events.Match.prefix(arn) for arn in task_arns)),
-    )

@@ -19,6 +19,7 @@ TOLD_EVENTS = (
     "Dataset Landed",
     "Dataset Safe",
     "Dataset Not Safe",
+    "Transfer Failed",
     "Processing Ended",
     "Job Finished",
     "Lanes Changed",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import transfers
 from .datasets import dataset_of
 from .hints import Event, work_off
 from .reconcile import datasets, head_node
@@ -50,24 +51,6 @@ def act(hints: Sequence[Hint]) -> None:
 
 
 def _note_transfer(w: World, execution: str) -> None:
+    task = w.datasync.describe_task(TaskArn=execution.partition("/execution/")[0])
     found = w.datasync.describe_task_execution(TaskExecutionArn=execution)
-    w.records.note_transfer(
-        execution.partition("/execution/")[0],
-        # A run that waited for its turn has looked at the share only since then.
-        began=found.get("LaunchTime", found["StartTime"]).timestamp(),
-        files=found.get("FilesTransferred", 0),
-        failed=failures(found),
-        # A run of listed files alone has not looked at the share.
-        well=found["Status"] == "SUCCESS" and not failures(found) and not found.get("ManifestConfig"),
-        includes="|".join(rule["Value"] for rule in found.get("Includes", [])),
-        execution=execution.rpartition("/")[2],
-    )
-
-
-def failures(execution: Mapping[str, Any]) -> int:
-    """Files and folders that an execution could not list, copy or verify.
-
-    They are counted in Enhanced mode alone; in Basic mode an execution with a failure ends as ERROR.
-    """
-    counts = [*execution.get("FilesFailed", {}).values(), *execution.get("FoldersFailed", {}).values()]
-    return sum(map(int, counts))
+    transfers.note(w.records, transfers.Run.of(execution, found, task))

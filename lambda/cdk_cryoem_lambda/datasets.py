@@ -30,6 +30,14 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Emptied:
+    """A transfer that found nothing new. began: since when it has looked; includes: patterns that it was held to, if any."""
+
+    began: float
+    includes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a dataset is now, and why; `landed_before` when that was known."""
 
@@ -47,6 +55,13 @@ def dataset_of(key: str) -> str | None:
 def is_movie(name: str) -> bool:
     """Whether a file is a movie, by its name."""
     return bool(_MOVIE.search(name))
+
+
+def covers(includes: Sequence[str], dataset: str) -> bool:
+    """Whether a run that is held to these patterns looks at a dataset; without any at all. They have a * at their end alone."""
+    folder = f"/{dataset}/"
+    bases = [pattern.removesuffix("*") for pattern in includes]
+    return not bases or any(folder.startswith(base) or base.startswith(folder) for base in bases)
 
 
 def look(objects: Iterable[tuple[str, int, float]], *, sentinel: str) -> Seen | None:

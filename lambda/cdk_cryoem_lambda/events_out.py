@@ -104,6 +104,19 @@ class DatasetNotSafe(PlatformEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TransferFailed(PlatformEvent):
+    """A run of a microscope's transfer failed, or could not copy everything. since: the first of those in a row."""
+
+    detail_type = "Transfer Failed"
+    identity = ("task", "since")
+    daily = True
+    task: str
+    execution: str
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessingEnded(PlatformEvent):
     """A recipe ran on a dataset, failed for good, or was refused."""
 
@@ -256,6 +269,7 @@ KINDS: dict[str, type[PlatformEvent]] = {
         DatasetGone,
         DatasetSafe,
         DatasetNotSafe,
+        TransferFailed,
         ProcessingEnded,
         JobFinished,
         LanesChanged,

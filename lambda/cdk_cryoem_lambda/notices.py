@@ -205,6 +205,18 @@ def _not_safe(detail: Detail) -> tuple[str, str]:
     )
 
 
+def _transfer(detail: Detail) -> tuple[str, str]:
+    return f"A transfer from the microscope failed: {_short(detail['reason'])}", _lines(
+        {
+            "Task": detail["task"],
+            "Run": detail["execution"],
+            "Since": _utc(detail["since"]),
+            "Reason": detail["reason"],
+            "What to do": "docs/ingest.md, 'Nothing comes'",
+        }
+    )
+
+
 def _processing(detail: Detail) -> tuple[str, str]:
     said = {"finished": "has finished on", "failed": "failed on", "refused": "was not started on"}
     recipe, dataset = _short(detail["recipe"]), _short(detail["dataset"])
@@ -260,6 +272,7 @@ _TELL: Mapping[str, Callable[[Detail], tuple[str, str] | None]] = {
     "Dataset Landed": _landed,
     "Dataset Safe": _safe,
     "Dataset Not Safe": _not_safe,
+    "Transfer Failed": _transfer,
     "Processing Ended": _processing,
     "Job Finished": _job,
     "Lanes Changed": _lanes,

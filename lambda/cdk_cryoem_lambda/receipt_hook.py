@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from . import receipt_store, receipts, reports
+from . import receipt_store, receipts, reports, transfers
 from .events_out import DatasetNotSafe, DatasetSafe, PlatformEvent
 from .hints import Event, log, work_off
 from .outbox import Outbox
@@ -29,9 +29,7 @@ from .redrive import redrive
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-_KIND = "receipt"
-# A report has several files, and nobody says when the last is written.
-_SETTLED_SECONDS = 120.0
+_KIND, _READ = "receipt", "report-read"
 # So many files at once fit in the function's memory.
 _TOGETHER = 200_000
 _KEPT_BACK_SECONDS = 120.0
@@ -97,27 +95,44 @@ def parse(event: Event) -> str:
 def act(*, until: float = float("inf")) -> None:
     """All receipts that are due. Errors: RuntimeError after all were tried."""
     k, now = keeper(), time.time()
-    transfers = {reports.task_id(str(item["sk"])): item for item in k.records.known("transfer")}
-    transfers = {task: transfers[task] for task in map(reports.task_id, k.tasks) if task in transfers}
+    runs, seen = _by_task(k, "transfer"), _by_task(k, transfers.LOOK)
+    mark = _mark(runs)
     known = {str(item["sk"]): item for item in k.records.known(_KIND)}
-    waiting = [
-        item
-        for item in k.records.datasets()
-        if item["state"] == "landed"
-        and due(item, known.get(str(item["sk"])), mark=_mark(transfers), not_safe_after=k.not_safe_after, now=now)
-    ]
     failed: list[str] = []
     states = {name: str(item["state"]) for name, item in known.items()}
+    left = 0
     try:
+        named, read = _not_copied(k, runs, now)
+        waiting = [
+            item
+            for item in k.records.datasets()
+            if item["state"] == "landed"
+            and due(
+                item,
+                known.get(str(item["sk"])),
+                mark=mark,
+                not_safe_after=k.not_safe_after,
+                now=now,
+                named=str(item["sk"]) in named,
+            )
+        ]
+        left = len(waiting)
         if waiting:
             listed = k.bucket.reports()
-            looks = _looks(k.tasks, transfers, listed, now)
-            for group in _groups(waiting):
-                failed += _write_group(k, group, known, states, listed, looks, _mark(transfers), now, until)
+            looks = transfers.looks(k.tasks, transfers=runs, seen=seen, reported=listed.executions, now=now)
+            for group in _groups(waiting, known):
+                if time.time() >= until:
+                    log.warning("there was no time for %s receipts: the next look has them", left)
+                    break
+                failed += _write_group(k, group, known, states, listed, looks, mark, now, until)
+                left -= len(group)
+        if not left and not failed:
+            for task, execution in read.items():
+                k.records.note(_READ, task, fields={"execution": execution, "read_at": now})
     finally:
         # The metric is read out of this line (cdk_cryoem.DatasetReceipts).
         unsafe = sum(state == "not-safe" for state in states.values())
-        log.info("%s receipts were due", len(waiting), extra={"datasets_not_safe": unsafe})
+        log.info("%s datasets are not safe", unsafe, extra={"datasets_not_safe": unsafe})
         k.outbox.flush()
     if failed:
         raise RuntimeError("; ".join(failed))
@@ -125,11 +140,17 @@ def act(*, until: float = float("inf")) -> None:
 
 
 def due(
-    dataset: Mapping[str, Any], known: Mapping[str, Any] | None, *, mark: str, not_safe_after: float, now: float
+    dataset: Mapping[str, Any],
+    known: Mapping[str, Any] | None,
+    *,
+    mark: str,
+    not_safe_after: float,
+    now: float,
+    named: bool = False,
 ) -> bool:
-    """Whether to look at a dataset that has landed.
+    """Whether to look at a dataset that has landed. named: whether a run that failed could not copy something of it.
 
-    What is safe is looked at again when files came since. What is not, when a share was looked at since or people ought to be
+    What is safe is looked at again when files came since, or could not be copied. What is not, when a share was looked at since or people ought to be
     told; the older it is the less often, at last once a day.
     """
     if (
@@ -143,40 +164,57 @@ def due(
     ):
         return True
     if known["state"] == "safe":
-        return False
+        return named
     if known["waits"] or (known["state"] == "open" and now - float(dataset["landed_at"]) > not_safe_after):
         return True
     pause = min(_LONGEST_PAUSE, max(_LEAST_PAUSE, (now - float(dataset["landed_at"])) / 10))
     return bool(known["transfers"] != mark) and now - float(known["looked_at"]) >= pause
 
 
-def _mark(transfers: Mapping[str, Mapping[str, Any]]) -> str:
-    return json.dumps(sorted((task, float(item["began"])) for task, item in transfers.items()))
+def _by_task(k: Keeper, kind: str) -> dict[str, Mapping[str, Any]]:
+    """Records of the microscopes that there are, by their tasks' ids."""
+    ours = set(map(reports.task_id, k.tasks))
+    found = {reports.task_id(str(item["sk"])): item for item in k.records.known(kind)}
+    return {task: item for task, item in found.items() if task in ours}
 
 
-def _looks(
-    tasks: Sequence[str], transfers: Mapping[str, Mapping[str, Any]], listed: receipt_store.Reports, now: float
-) -> dict[str, Look | None]:
-    """For each microscope, its latest transfer."""
-    found: dict[str, Look | None] = {}
-    for task in map(reports.task_id, tasks):
-        item = transfers.get(task)
-        if item is None:
-            found[task] = None
+def _mark(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    return json.dumps(sorted((task, float(item["began"])) for task, item in runs.items()))
+
+
+def _not_copied(k: Keeper, runs: Mapping[str, Mapping[str, Any]], now: float) -> tuple[set[str], dict[str, str]]:
+    """Datasets of which the latest runs could not copy something, and the executions whose reports told so.
+
+    Each report is read for that once, and only if its run failed: what went well names nothing.
+    """
+    known = {str(item["sk"]): str(item["execution"]) for item in k.records.known(_READ)}
+    named: set[str] = set()
+    read: dict[str, str] = {}
+    for task, item in runs.items():
+        execution = str(item.get("execution", ""))
+        if item.get("well", 0) or not execution or known.get(task) == execution:
             continue
-        written = listed.executions.get((task, str(item.get("execution", ""))))
-        settled = written is not None and now - written >= _SETTLED_SECONDS
-        includes = tuple(filter(None, str(item.get("includes", "")).split("|")))
-        found[task] = Look(
-            began=float(item["began"]), reported=settled, well=bool(item.get("well", 0)), includes=includes
-        )
-    return found
+        listed = k.bucket.reports(of=reports.Place(task=task, execution=execution))
+        written = listed.executions.get((task, execution))
+        if written is None or now - written < transfers.SETTLED_SECONDS:
+            continue
+        named |= receipts.not_copied(k.bucket.read(listed, since=0.0).entries)
+        read[task] = execution
+    return named, read
 
 
-def _groups(waiting: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+def _groups(
+    waiting: Sequence[Mapping[str, Any]], known: Mapping[str, Mapping[str, Any]]
+) -> list[list[Mapping[str, Any]]]:
+    """Those without a receipt first, of these the newest; then those that were looked at longest ago."""
+
+    def urgent(item: Mapping[str, Any]) -> tuple[bool, float]:
+        receipt = known.get(str(item["sk"]))
+        return (False, -float(item["landed_at"])) if receipt is None else (True, float(receipt["looked_at"]))
+
     groups: list[list[Mapping[str, Any]]] = []
     room = 0
-    for item in sorted(waiting, key=lambda item: float(item["landed_at"])):
+    for item in sorted(waiting, key=urgent):
         if not groups or int(item["objects"]) > room:
             groups.append([])
             room = _TOGETHER
@@ -197,11 +235,17 @@ def _write_group(
     until: float,
 ) -> list[str]:
     """The receipts of some datasets, from one reading of the reports; what went wrong. states: what they are after it."""
-    versions = {str(item["sk"]): k.bucket.versions(str(item["sk"])) for item in group}
-    # Of replaced and deleted ones too: what a report tells of them counts.
-    times = [each.at for files in versions.values() for some in files.values() for each in some]
-    read = k.bucket.read(listed, since=min([*times, *(float(item["first_at"]) for item in group)]))
-    said = receipts.by_dataset(read.entries, versions)
+    try:
+        versions = {str(item["sk"]): k.bucket.versions(str(item["sk"])) for item in group}
+        # Of replaced and deleted ones too: what a report tells of them counts.
+        times = [each.at for files in versions.values() for some in files.values() for each in some]
+        read = k.bucket.read(listed, since=min([*times, *(float(item["first_at"]) for item in group)]))
+        said = receipts.by_dataset(read.entries, versions)
+    except Exception as error:
+        # The other groups need not wait for it.
+        names = ", ".join(str(item["sk"]) for item in group)
+        log.exception("no receipt was written of %s", names)
+        return [f"{names}: {type(error).__name__}: {error}"]
     failed: list[str] = []
     for item in group:
         name = str(item["sk"])
@@ -239,7 +283,9 @@ def _write(
 ) -> str:
     state = verdict(made, dataset, known, not_safe_after=k.not_safe_after, now=now)
     text = "".join(f"{each.line()}\n" for each in found.files)
-    digest = hashlib.sha256("\n".join((text, *made.reasons)).encode(errors="surrogatepass")).hexdigest()
+    digest = hashlib.sha256(
+        "\n".join((text, *made.reasons, *made.left_out, *made.included)).encode(errors="surrogatepass")
+    ).hexdigest()
     version = str(known["manifest_version"]) if known else ""
     if known is None or known["digest"] != digest:
         version = k.bucket.write(made, text, cluster=k.cluster, made_at=now, landed_at=float(dataset["landed_at"]))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from . import receipts
+from . import receipt_document, receipts
 from .datasets import DATASETS_PREFIX
 from .hints import log
 from .receipts import File, Look, Receipt, Version
-from .reports import Place, Reported, entries, has_files, place_of
+from .reports import DETAILED, Place, Reported, entries, has_files, place_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,6 +27,8 @@ Versions = Mapping[str, Sequence[Version]]
 CONNECTIONS = 32
 _READ_TOGETHER, _HEAD_TOGETHER = 8, 512
 _CHECKSUMS = ("CRC64NVME", "SHA256", "CRC32C", "CRC32", "SHA1")
+# Gone, under a key that is not ours to use, or in an archive.
+_LOST = ("NoSuchKey", "AccessDenied", "InvalidObjectState", "KMS.DisabledException", "KMS.NotFoundException")
 NO_CHECKSUM = "none"
 """Algorithm of a version of which S3 keeps no checksum: not asked for again."""
 
@@ -62,11 +64,14 @@ class Bucket:
     def __init__(self, name: str, *, reports_prefix: str, s3: S3Client) -> None:
         self._name, self._reports_prefix, self._s3 = name, reports_prefix, s3
 
-    def reports(self) -> Reports:
-        """List the task reports."""
+    def reports(self, of: Place | None = None) -> Reports:
+        """List the task reports: all, or those that tell of the files of one execution."""
+        prefix = self._reports_prefix
+        if of is not None:
+            prefix += f"{DETAILED}/{of.task}/{of.execution}/"
         files: list[tuple[str, Place, float]] = []
         executions: dict[tuple[str, str], float] = {}
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=self._reports_prefix)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix)
         for page in pages:
             for each in page.get("Contents", []):
                 key, at = each["Key"], each["LastModified"].timestamp()
@@ -93,7 +98,12 @@ class Bucket:
         waiting = iter(files)
         with ThreadPoolExecutor(_READ_TOGETHER) as pool:
             while some := list(itertools.islice(waiting, _READ_TOGETHER)):
-                for (key, place, at), body in zip(some, pool.map(self._get, [key for key, _, _ in some]), strict=True):
+                for (key, place, at), body in zip(
+                    some, pool.map(self._report, [key for key, _, _ in some]), strict=True
+                ):
+                    if body is None:
+                        unreadable.append(key)
+                        continue
                     try:
                         # Whole, before any of it counts: a report that is cut off tells of half of its files.
                         told = list(entries(json.loads(body), place, written_at=at))
@@ -102,6 +112,16 @@ class Bucket:
                         unreadable.append(key)
                         continue
                     yield from told
+
+    def _report(self, key: str) -> bytes | None:
+        """None of one that S3 does not give out: it does not get better by asking again."""
+        try:
+            return self._get(key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _LOST:
+                raise
+            log.exception("%s cannot be read", key)
+            return None
 
     def _get(self, key: str) -> bytes:
         return self._s3.get_object(Bucket=self._name, Key=key)["Body"].read()
@@ -165,8 +185,9 @@ class Bucket:
             lines = [File.parse(line) for line in text.splitlines()]
         except ClientError as error:
             # S3 says AccessDenied of what is not there to who may not list it.
-            if error.response["Error"]["Code"] not in ("NoSuchKey", "AccessDenied"):
+            if error.response["Error"]["Code"] not in _LOST:
                 raise
+            log.warning("the manifest of %s cannot be read (%s); checksums are asked for again", dataset, error)
             return {}
         except (OSError, EOFError, ValueError, TypeError):
             log.warning("the manifest of %s cannot be read; it is made anew", dataset)
@@ -202,7 +223,9 @@ class Bucket:
             "version_id": version,
             "sha256": hashlib.sha256(lines.encode(errors="surrogatepass")).hexdigest(),
         }
-        document = receipts.document(made, cluster=cluster, made_at=made_at, manifest=manifest, landed_at=landed_at)
+        document = receipt_document.document(
+            made, cluster=cluster, made_at=made_at, manifest=manifest, landed_at=landed_at
+        )
         self._s3.put_object(
             Bucket=self._name,
             Key=receipts.receipt_key(made.dataset),

@@ -12,12 +12,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from .datasets import DATASETS_PREFIX, is_movie
+from .datasets import DATASETS_PREFIX, covers, is_movie
 from .reports import Reported
 
 Status = Literal["verified", "unverified", "different", "missing", "unknown"]
 STATUSES: tuple[Status, ...] = ("verified", "unverified", "different", "missing", "unknown")
-VERSION = 1
 EXAMPLES = 5
 _WORST_FIRST: tuple[Status, ...] = ("missing", "different", "unverified", "unknown")
 
@@ -37,20 +36,25 @@ class Version:
 class Look:
     """When a microscope's share was last looked at: by a transfer that began then and is over.
 
-    reported: whether its reports are there. well: whether it saw everything, and nothing failed. includes: patterns that it
-    was held to, none for the whole share.
+    reported: whether its reports are there. well: whether it listed everything, so that what failed is in its report. includes:
+    patterns that it was held to, none for the whole share; excludes: patterns of what it left. failed_at: when a later transfer
+    began that failed; that one is no look.
     """
 
     began: float
     reported: bool = True
     well: bool = True
     includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    failed_at: float | None = None
 
     def saw(self, dataset: str) -> bool:
-        """Whether it was to look at a dataset. DataSync's include patterns have a * at their end alone."""
-        folder = f"/{dataset}/"
-        bases = [pattern.removesuffix("*") for pattern in self.includes]
-        return not bases or any(folder.startswith(base) or base.startswith(folder) for base in bases)
+        """Whether it was to look at a dataset."""
+        return covers(self.includes, dataset)
+
+    def failed_since(self, at: float) -> bool:
+        """Whether a transfer that might have been a look since then failed."""
+        return self.failed_at is not None and self.failed_at > at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +90,10 @@ class File:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """What is known of a whole dataset. looked_at: since when no share was looked at. reasons: why it is not complete; empty when it is."""
+    """What is known of a whole dataset. looked_at: since when no share was looked at. reasons: why it is not complete; empty when it is.
+
+    left_out: patterns of what is not copied. included: patterns that transfers are held to; empty for the whole share.
+    """
 
     dataset: str
     counts: Mapping[str, int]
@@ -96,6 +103,8 @@ class Receipt:
     looked_at: float | None
     reasons: tuple[str, ...]
     examples: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    included: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -126,6 +135,11 @@ def by_dataset(reported: Iterable[Reported], names: Iterable[str]) -> dict[str, 
         if path and dataset in found:
             found[dataset][path].append(each)
     return found
+
+
+def not_copied(reported: Iterable[Reported]) -> set[str]:
+    """Datasets of which reports say that something could not be copied or verified."""
+    return {each.path.partition("/")[0] for each in reported if not each.ok}
 
 
 def files(
@@ -305,6 +319,7 @@ def receipt(
     """Sum up a dataset that has landed. looks: of every microscope, None of one that no transfer is known of. copied_by: whose
     reports tell of its files; one that is no microscope's any more may have more of them on its share.
 
+    A task whose patterns do not include the dataset, and that copied nothing of it, has nothing to do with it.
     A dataset without a movie is never complete: what it has may be all there, and still no acquisition was saved. The
     sentinel that somebody put into the bucket himself needs no report: it holds nothing.
     """
@@ -319,7 +334,11 @@ def receipt(
     gone = sorted(set(copied_by) - set(looks))
     reasons += [f"{task}, which copied files of it, is no microscope's task any more" for task in gone]
     for task, look in sorted(looks.items()):
-        if look is None or look.began <= last_at or not look.saw(dataset):
+        if look is not None and copied_by and task not in copied_by and not look.saw(dataset):
+            continue
+        if look is not None and look.began <= last_at and look.failed_since(last_at):
+            reasons.append(f"{task}'s last look at the share did not end well")
+        elif look is None or look.began <= last_at or not look.saw(dataset):
             reasons.append(f"{task} has not looked at the share again since the last file came")
         elif not look.reported:
             reasons.append(f"the report of {task}'s last look is not there yet")
@@ -329,6 +348,7 @@ def receipt(
         reasons.append(f"{len(unreadable)} task reports cannot be read: {unreadable[0]}")
     if checksums_left:
         reasons.append(f"S3's checksums of {checksums_left} files are still to be read")
+    known = [look for look in looks.values() if look is not None]
     bad = [each.path for status in _WORST_FIRST for each in counted if each.status == status]
     return Receipt(
         dataset=dataset,
@@ -336,9 +356,11 @@ def receipt(
         movies=movies,
         bytes=sum(each.size for each in counted if each.status != "missing"),
         last_at=last_at,
-        looked_at=min((look.began for look in looks.values() if look is not None), default=None),
+        looked_at=min((look.began for look in known if look.well), default=None),
         reasons=tuple(reasons),
         examples=tuple(bad[:EXAMPLES]),
+        left_out=tuple(sorted({pattern for look in known for pattern in look.excludes})),
+        included=tuple(sorted({pattern for look in known for pattern in look.includes})),
     )
 
 
@@ -352,33 +374,3 @@ _WORDS: Mapping[str, str] = {
 
 def _own_sentinel(file: File, sentinel: str) -> bool:
     return bool(sentinel) and file.status == "unknown" and file.size == 0 and file.path.rpartition("/")[2] == sentinel
-
-
-def document(
-    made: Receipt, *, cluster: str, made_at: float, manifest: Mapping[str, Any], landed_at: float | None
-) -> dict[str, Any]:
-    """The receipt as it is written beside the dataset."""
-    said = (
-        "Every file of this dataset that was on the share at looked_at, and that DataSync is to copy, is in the landing bucket"
-        " and verified: it is safe to purge what the manifest lists from the microscope disk."
-        if made.complete
-        else "NOT safe to purge from the microscope disk: see reasons."
-    )
-    return {
-        "version": VERSION,
-        "dataset": made.dataset,
-        "cluster": cluster,
-        "complete": made.complete,
-        "statement": said,
-        "reasons": list(made.reasons),
-        "files": made.files,
-        "movies": made.movies,
-        "bytes": made.bytes,
-        **made.counts,
-        "examples": list(made.examples),
-        "landed_at": landed_at,
-        "last_at": made.last_at,
-        "looked_at": made.looked_at,
-        "made_at": made_at,
-        "manifest": dict(manifest),
-    }

@@ -130,18 +130,6 @@ class Records:
             )
         )
 
-    def empty_transfers(self, tasks: tuple[str, ...]) -> list[float | None]:
-        """For each microscope: when its latest transfer began, if that ended well and found nothing new."""
-        latest = {item["sk"]: item for item in self._all("transfer")} if tasks else {}
-
-        def nothing_new(item: Item) -> bool:
-            # A record of an earlier version does not say how it ended.
-            return int(item["files"]) == 0 and bool(item.get("well", 0))
-
-        return [
-            float(latest[task]["began"]) if task in latest and nothing_new(latest[task]) else None for task in tasks
-        ]
-
     def note_job(
         self,
         *,

@@ -25,6 +25,8 @@ _REASONS = ("FailureReason", "ErrorDetail", "FailureCode", "ErrorCode")
 _MTIME = ("Mtime", "LastModified")
 _HEX = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?\d*(Z|[+-]\d\d:?\d\d)?")
+DETAILED = "Detailed-Reports"
+"""Folder of the reports that tell of files; below it one for each task, and there one for each execution."""
 _PLACE = re.compile(r"(?:^|/)(task-[0-9a-z]+)/(exec-[0-9a-z]+)/[^/]+\.json$")
 
 
@@ -65,7 +67,7 @@ def place_of(key: str) -> Place | None:
 
 def has_files(key: str) -> bool:
     """Whether a report tells of files; a summary does not."""
-    return "/Detailed-Reports/" in f"/{key}"
+    return f"/{DETAILED}/" in f"/{key}"
 
 
 def task_id(arn: str) -> str:

@@ -122,7 +122,7 @@ def test_it_is_told_what_it_reads(made: Made, everything: Made) -> None:
     assert (found["LANDING_BUCKET"], found["REPORTS_PREFIX"]) == ("movies", "datasync-reports/")
     more = variables(everything[2])
     assert (more["SENTINEL"], more["NOT_SAFE_AFTER_HOURS"]) == ("DONE", "72")
-    assert json.loads(more["INGEST_TASKS"]) == TASKS
+    assert json.loads(more["INGEST_TASKS"]) == [arn.rpartition("/")[2] for arn in TASKS]
 
 
 def test_it_looks_every_quarter_of_an_hour_and_when_something_landed_or_was_copied(
@@ -132,7 +132,7 @@ def test_it_looks_every_quarter_of_an_hour_and_when_something_landed_or_was_copi
     made[2].has_resource_properties("AWS::Events::Rule", {"ScheduleExpression": "rate(15 minutes)"})
     landed = {"source": ["cryoem.platform"], "detail-type": ["Dataset Landed"], "detail": {"cluster": ["cryoem"]}}
     made[2].has_resource_properties("AWS::Events::Rule", {"EventBusName": "jobs", "EventPattern": landed})
-    assert made[1].transfer_rule is None
+    assert made[1].transfer_rules == []
     everything[2].resource_count_is("AWS::Events::Rule", 3)
     everything[2].has_resource_properties("AWS::Events::Rule", {"ScheduleExpression": "rate(1 hour)"})
     everything[2].has_resource_properties(
@@ -140,7 +140,7 @@ def test_it_looks_every_quarter_of_an_hour_and_when_something_landed_or_was_copi
         {
             "EventPattern": {
                 "source": ["aws.datasync"],
-                "detail": {"State": ["SUCCESS"]},
+                "detail": {"State": ["SUCCESS", "ERROR"]},
                 "resources": [{"prefix": arn} for arn in TASKS],
             }
         },
@@ -180,7 +180,9 @@ def test_of_movies_it_may_ask_for_checksums_by_version(made: Made) -> None:
 
 def test_it_writes_no_record_but_its_own_and_the_outbox(made: Made) -> None:
     (writing,) = of(statements(made[2]), "dynamodb:PutItem")
-    assert writing["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["receipt", "outbox"]}}
+    assert writing["Condition"] == {
+        "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["receipt", "report-read", "outbox"]}
+    }
     assert writing["Action"] == ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"]
 
 

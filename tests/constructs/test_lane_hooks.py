@@ -188,7 +188,7 @@ def test_everything_set_reaches_the_functions(made: Made) -> None:
     expected = {
         "QUIET_MINUTES": "30", "SENTINEL": "done.txt", "RECIPE": "spa", "STOP_HEAD_NODE_AFTER_MINUTES": "120",
         "CLUSTER": "cryoem", "HEAD_NODE": "i-1", "EVENT_BUS": "jobs", "LANDING_BUCKET": "movies",
-        "INGEST_TASKS": f'["{TASK}"]', "ENGINE_GENERATION": "first",
+        "INGEST_TASKS": json.dumps([TASK.rpartition("/")[2]]), "ENGINE_GENERATION": "first",
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
     made[2].has_resource_properties("AWS::Scheduler::Schedule", {"ScheduleExpression": "rate(10 minutes)"})
@@ -203,8 +203,9 @@ def test_movies_of_the_landing_bucket_are_hints_and_reports_are_not(made: Made) 
     assert found["detail"] == {"bucket": {"name": ["movies"]}, "object": {"key": [{"prefix": "datasets/"}]}}
 
 
-def test_only_our_datasync_tasks_are_listened_to(made: Made, defaults: Made) -> None:
-    assert pattern(made[2], "TransferFinished")["resources"] == [{"prefix": TASK}]
+def test_only_our_datasync_tasks_are_listened_to_however_their_runs_end(made: Made, defaults: Made) -> None:
+    found = pattern(made[2], "TransferFinished")
+    assert (found["resources"], found["detail"]) == ([{"prefix": TASK}], {"State": ["SUCCESS", "ERROR"]})
     assert not [name for name in defaults[2].find_resources("AWS::Events::Rule") if "TransferFinished" in name]
 
 
@@ -221,6 +222,7 @@ def test_troubles_reach_the_alarm_topic(made: Made) -> None:
     found = pattern(template, "Trouble")
     assert found["detail-type"] == [
         "Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone", "Dataset Not Safe", "File System Trouble",
+        "Transfer Failed",
     ]  # fmt: skip
     assert (found["source"], found["detail"]) == (["cryoem.platform"], {"cluster": ["cryoem"]})
     (rule,) = [r for name, r in template.find_resources("AWS::Events::Rule").items() if "Trouble" in name]
@@ -281,7 +283,7 @@ def test_each_hook_may_do_its_own_verbs(made: Made) -> None:
     assert may("ec2:StopInstances") == [], "the head node stops itself"
     assert may("fsx:DescribeFileSystems") == ["sweeper"]
     assert may("ssm:SendCommand") == ["lane", "node", "sweeper"]
-    assert may("datasync:DescribeTaskExecution") == ["dataset"]
+    assert may("datasync:DescribeTaskExecution") == may("datasync:DescribeTask") == ["dataset"]
     assert may("events:PutEvents") == ["dataset", "lane", "node", "sweeper"]
     assert may("ssm:GetParameter") == ["lane", "node", "sweeper"]
 

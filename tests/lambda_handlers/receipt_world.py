@@ -125,6 +125,7 @@ class Share:
 
     def __init__(self, aws: Aws, s3: VersionedS3, *, task: str = TASK) -> None:
         self.aws, self.s3, self.task = aws, s3, task
+        self.patterns = {"includes": "", "excludes": ""}
         self._runs = 0
 
     def run(
@@ -193,6 +194,10 @@ class Share:
             "execution": {"S": execution},
         }
         self.aws.dynamodb.put_item(TableName="records", Item=item)
+        if well:
+            patterns = {name: {"S": patterns} for name, patterns in self.patterns.items()}
+            seen = {"pk": {"S": "look"}, "sk": {"S": self.task}, "looked_at": {"N": repr(began)}, **patterns}
+            self.aws.dynamodb.put_item(TableName="records", Item={**seen, "execution": {"S": execution}})
 
     def _report(self, execution: str, name: str, field: str, rows: list[dict[str, Any]], split: int) -> None:
         for start in range(0, len(rows), split):

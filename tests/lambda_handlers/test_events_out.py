@@ -42,6 +42,10 @@ EXAMPLES: dict[str, PlatformEvent] = {
             dataset="krios-1", files=4400, verified=4396, unverified=1, different=1, missing=1, unknown=1,
             reasons=("1 files missing in the bucket",), examples=("Images-Disc1/a b.mrc",), since=AT,
         ),
+        events_out.TransferFailed(
+            task="arn:aws:datasync:us-east-1:111122223333:task/task-0a", execution="exec-0b", since=AT,
+            reason="the agent is offline",
+        ),
         events_out.ProcessingEnded(dataset="krios-1", recipe="spa", state="finished", reason="it ended with success"),
         events_out.JobFinished(
             job_id="7", name="cryosparc_P3_J12", user="ada", project="spike", lane="gpu1", state="COMPLETED",

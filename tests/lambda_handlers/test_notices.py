@@ -102,6 +102,7 @@ def test_short_jobs_are_not_told(seconds: float, minutes: int, is_told: bool) ->
         ("Dataset Landed", {"movies": 1, "bytes": 999}, "Dataset krios-1 has landed: 1 movie, 999 bytes"),
         ("Dataset Safe", {}, "Dataset krios-1 is safe to purge from the microscope disk: 4,400 files, 1.9 TB"),
         ("Dataset Not Safe", {}, "Dataset krios-1 is NOT safe to purge from the microscope disk"),
+        ("Transfer Failed", {}, "A transfer from the microscope failed: the agent is offline"),
         ("Processing Ended", {}, "Recipe spa has finished on dataset krios-1"),
         ("Processing Ended", {"state": "failed"}, "Recipe spa failed on dataset krios-1"),
         ("Processing Ended", {"state": "refused"}, "Recipe spa was not started on dataset krios-1"),
@@ -122,7 +123,7 @@ def test_words_of_each_kind(kind: str, changes: dict[str, Any], words: str) -> N
 
 def test_reasons_and_advice_are_in_the_text() -> None:
     for kind, field in (
-        ("Dataset Landed", "reason"), ("Processing Ended", "reason"), ("Node Failed", "reason"),
+        ("Dataset Landed", "reason"), ("Transfer Failed", "reason"), ("Processing Ended", "reason"), ("Node Failed", "reason"),
         ("Backup Failed", "reason"), ("Cost Leak Found", "advice"),
         ("File System Trouble", "reason"), ("File System Trouble", "advice"),
     ):  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from fakes import Aws, refusal
 
+from cdk_cryoem_lambda import transfers
 from cdk_cryoem_lambda.datasets import Seen, State, Verdict
 from cdk_cryoem_lambda.events_out import DatasetGone, DatasetLanded, NodeFailed, PlatformEvent, ProcessingEnded
 from cdk_cryoem_lambda.records import Records
@@ -225,10 +226,14 @@ def test_the_latest_transfer_counts(aws: Aws, records: Records) -> None:
     records.note_transfer("a", began=10.0, files=0, well=True)
     records.note_transfer("a", began=9.0, files=4, well=True)
     records.note_transfer("b", began=11.0, files=2, well=True)
-    assert records.empty_transfers(("a", "b", "c")) == [10.0, None, None]
+    assert began(records, "a", "b", "c") == [10.0, None, None]
     records.note_transfer("a", began=12.0, files=0, well=False)
-    assert records.empty_transfers(("a",)) == [None], "one that failed says nothing"
-    assert records.empty_transfers(()) == []
+    assert began(records, "a") == [None], "one that failed says nothing"
+    assert began(records) == []
+
+
+def began(records: Records, *tasks: str) -> list[float | None]:
+    return [each and each.began for each in transfers.emptied(records.known("transfer"), tasks)]
 
 
 def test_a_look_that_did_not_hear_an_operator_hold_a_dataset_open_does_not_land_it(aws: Aws) -> None:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "constructs" / "cdk_cryoem" /
 
 from operate_account import Deployed, at_hand, run
 
-from cdk_cryoem_lambda import receipts
+from cdk_cryoem_lambda import receipt_document, receipts
 from cdk_cryoem_lambda.receipts import File, Look
 from cdk_cryoem_stacks.operate import verify
 from cdk_cryoem_stacks.operate.ask import Failed
@@ -60,7 +60,7 @@ class Dataset:
         key = receipts.manifest_key("d")
         version = self.s3.put_object(Bucket=BUCKET, Key=key, Body=gzip.compress(text))["VersionId"]
         manifest = {"key": key, "version_id": version, "sha256": hashlib.sha256(text).hexdigest()}
-        document = receipts.document(made, cluster="c", made_at=99.0, manifest=manifest, landed_at=9.0)
+        document = receipt_document.document(made, cluster="c", made_at=99.0, manifest=manifest, landed_at=9.0)
         self.s3.put_object(Bucket=BUCKET, Key=receipts.receipt_key("d"), Body=json.dumps(document).encode())
 
     def receipt(self) -> Receipt:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from botocore.exceptions import ClientError
 
-from .. import datasets
+from .. import datasets, transfers
 from ..events_out import DatasetArriving, DatasetGone, DatasetLanded, PlatformEvent
 from ..hints import log
 from ..world import World
@@ -15,11 +15,12 @@ from ..world import World
 
 def reconcile(w: World, names: Iterable[str]) -> None:
     """Look at these datasets, whatever made somebody name them. Errors: RuntimeError after all were tried."""
-    empty_transfers = w.records.empty_transfers(w.settings.ingest_tasks)
+    tasks = w.settings.ingest_tasks
+    emptied = transfers.emptied(w.records.known("transfer"), tasks) if tasks else []
     failed: list[str] = []
     for name in sorted(set(names)):
         try:
-            _look_at(w, name, empty_transfers)
+            _look_at(w, name, emptied)
         except ClientError as error:
             # The others need not wait for it.
             log.exception("dataset %s was not looked at", name)
@@ -28,7 +29,7 @@ def reconcile(w: World, names: Iterable[str]) -> None:
         raise RuntimeError("; ".join(failed))
 
 
-def _look_at(w: World, name: str, empty_transfers: Sequence[float | None]) -> None:
+def _look_at(w: World, name: str, emptied: Sequence[datasets.Emptied | None]) -> None:
     now = time.time()
     seen = datasets.look(_objects(w, name), sentinel=w.settings.sentinel)
     known = w.records.dataset(name)
@@ -43,7 +44,9 @@ def _look_at(w: World, name: str, empty_transfers: Sequence[float | None]) -> No
         known_state=known.get("state"),
         now=now,
         quiet_minutes=w.settings.quiet_minutes,
-        empty_transfers=empty_transfers,
+        empty_transfers=[
+            each.began if each is not None and datasets.covers(each.includes, name) else None for each in emptied
+        ],
         operator=known.get("operator"),
     )
     news = list(_news(name, seen, verdict, known.get("state"), now))

@@ -353,6 +353,9 @@ def about_of(body: str) -> object:
 class DataSync(_Client):
     """Executions of tasks."""
 
+    def describe_task(self, *, TaskArn: str) -> Item:
+        return self._site.call("datasync.DescribeTask", lambda: {"TaskArn": TaskArn})
+
     def describe_task_execution(self, *, TaskExecutionArn: str) -> Item:
         return self._site.call("datasync.DescribeTaskExecution", lambda: self._site.executions[TaskExecutionArn])
 
