@@ -1,7 +1,10 @@
 """AWS CDK constructs for cryo-EM computing: movies land, lanes open, jobs run, nodes go."""
 
+from .caps import Cap, Period
 from .cryosparc import Cryosparc
 from .cryosparc_web import CryosparcWeb, OidcLogin
+from .dashboard import CryoEmDashboard
+from .dashboard_metrics import SystemMetrics
 from .dataset_group import DatasetGroup, DatasetGroups
 from .dataset_receipts import DatasetReceipts
 from .engine import JOB_EVENT_DETAIL_TYPE, JOB_EVENT_SOURCE, Engine
@@ -25,6 +28,7 @@ from .pcs import Pcs
 from .platform import CryoEmPlatform, Microscope
 from .private_network import PrivateNetwork
 from .problems import CryoEmError, Problem
+from .records_table import RecordsTable
 from .replication import SecondCopy
 from .ssm_documents import HeadNodeDocuments
 from .stages import Stage, stage_lanes
@@ -38,8 +42,10 @@ __all__ = [
     "PLATFORM_EVENT_SOURCE",
     "Association",
     "BandwidthWindow",
+    "Cap",
     "Capacity",
     "ClusterInputs",
+    "CryoEmDashboard",
     "CryoEmError",
     "CryoEmPlatform",
     "Cryosparc",
@@ -69,11 +75,14 @@ __all__ = [
     "ParallelCluster",
     "ParallelClusterProvider",
     "Pcs",
+    "Period",
     "PrivateNetwork",
     "Problem",
+    "RecordsTable",
     "SecondCopy",
     "SmbShare",
     "Stage",
+    "SystemMetrics",
     "Waiting",
     "WorkingHours",
     "cluster_configuration",

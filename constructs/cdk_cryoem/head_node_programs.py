@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aws_cdk import Stack
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
@@ -17,6 +18,7 @@ from ._assets import NOT_SHIPPED, head_node_root
 from .cryosparc import Cryosparc
 from .landing_zone import BACKUPS_PREFIX, LISTINGS_PREFIX
 from .lane_manifest import LaneManifest
+from .records_table import grant_read_money
 
 SHIPPED_RECIPES = ("cryosparc-live", "cryosparc-workflow", "relion-scheme")
 """Recipes that every head node has. One of the user's own with the same name goes before."""
@@ -28,6 +30,7 @@ class HeadNodePrograms(Construct):
     cluster_name, event_bus, lane_manifest: what the scripts are told. recipes: a folder of processing recipes.
     cryosparc: what to install; default nothing. backup_bucket: where its database goes every night (`backups/`), and lists of
         the file system's files when they are asked for (`listings/`). Default: nowhere.
+    records: the table of records; with it the head node keeps the caps of the manifest. Default: it has none to keep.
     settings: more entries of the setup parameter, of the engine.
 
     Costs: a secret (0.40 USD a month).
@@ -44,11 +47,12 @@ class HeadNodePrograms(Construct):
         recipes: str | None = None,
         cryosparc: Cryosparc | None = None,
         backup_bucket: s3.IBucket | None = None,
+        records: dynamodb.ITable | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(scope, id)
         self._event_bus, self._lane_manifest = event_bus, lane_manifest
-        self._cryosparc = cryosparc
+        self._cryosparc, self._records = cryosparc, records
         self.backup_bucket: s3.IBucket | None = backup_bucket
         self.cryosparc_login: secretsmanager.Secret = secretsmanager.Secret(
             self,
@@ -85,6 +89,7 @@ class HeadNodePrograms(Construct):
                     "cryosparc_version": cryosparc.version if cryosparc else "none",
                     "cryosparc_license_secret": cryosparc.license.secret_arn if cryosparc else "none",
                     "results_bucket": backup_bucket.bucket_name if backup_bucket else "none",
+                    **({"records_table": records.table_name} if records else {}),
                     **(settings or {}),
                 }
             ),
@@ -96,7 +101,7 @@ class HeadNodePrograms(Construct):
         return self._cryosparc is not None
 
     def grant_use(self, grantee: iam.IGrantable) -> None:
-        """Let grantee be the head node: send job events, read its scripts and secrets, write backups and listings."""
+        """Let grantee be the head node: send job events, read its scripts, its secrets and what was spent, write backups and listings."""
         objects = [
             asset.bucket.arn_for_objects(asset.s3_object_key)
             for asset in (self.scripts, self.trampoline, self.recipes)
@@ -110,6 +115,8 @@ class HeadNodePrograms(Construct):
         ):
             iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=resources)
         self.cryosparc_login.grant_read(grantee)
+        if self._records is not None:
+            grant_read_money(self._records, grantee)
         if self._cryosparc is not None:
             self._cryosparc.license.grant_read(grantee)
         if self.backup_bucket is not None:

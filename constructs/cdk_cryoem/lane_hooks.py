@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as cloudwatch_actions
 from aws_cdk import aws_dynamodb as dynamodb
@@ -22,6 +22,7 @@ from .hook_function import HookFunction
 from .ingest_tasks import task_ids, task_problems, transfers_that_ended
 from .landing_zone import DATASETS_PREFIX
 from .problems import Problem, require
+from .records_table import RecordsTable
 from .ssm_documents import HeadNodeDocuments
 from .waiting import Waiting, environment_text, waiting_problems
 from .working_hours import WorkingHours, working_hours_problems
@@ -54,6 +55,7 @@ class LaneHooks(Construct):
     waiting: what an hour of waiting for a node is worth; cheap lanes are then held a little. Default: nothing.
     awake: hours in which the head node is on whatever happens. Default none.
     live_idle_minutes: a cryoSPARC Live session that got no exposure for so long is paused. Default 60.
+    records: the table of records, of a RecordsTable in a stack that outlives this one. Default: a new one.
     system: value of the tag cryoem:system; file systems with it but the newest cost money for nothing. Default: not
         looked for.
     alarm_topic: told of what a person must look at. Default: a new one. The policy of one that was imported must let
@@ -79,6 +81,7 @@ class LaneHooks(Construct):
         waiting: Waiting | None = None,
         awake: WorkingHours | None = None,
         live_idle_minutes: int = 60,
+        records: dynamodb.ITable | None = None,
         system: str | None = None,
         alarm_topic: sns.ITopic | None = None,
         sweep_every: Duration | None = None,
@@ -97,18 +100,7 @@ class LaneHooks(Construct):
         self._engine = engine
         self.alarm_topic: sns.ITopic = alarm_topic or self._alarm_topic()
         self.documents: HeadNodeDocuments = HeadNodeDocuments(self, "Documents")
-        self.records: dynamodb.Table = dynamodb.Table(
-            self,
-            "Records",
-            partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
-            sort_key=dynamodb.Attribute(name="sk", type=dynamodb.AttributeType.STRING),
-            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
-            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=True
-            ),
-            time_to_live_attribute="expires_at",
-            removal_policy=RemovalPolicy.RETAIN,
-        )
+        self.records: dynamodb.ITable = records or RecordsTable(self, "Records").table
         environment = {
             "RECORDS_TABLE": self.records.table_name,
             "EVENT_BUS": engine.event_bus.event_bus_name,
@@ -162,8 +154,11 @@ class LaneHooks(Construct):
         self.failed_nodes_alarm: cloudwatch.Alarm = self._engine_alarm(
             "FailedNodesAlarm",
             engine.metric_failed_nodes(),
-            "Nodes of the cluster do not come up. Jobs wait, and after some failures their lane is closed: "
-            "docs/operations.md, 'A lane does not open'",
+            with_runbook(
+                self,
+                "Nodes of the cluster do not come up. Jobs wait, and after some failures their lane is closed",
+                "failed-nodes",
+            ),
         )
         lost = engine.metric_lost_job_records()
         self.lost_job_records_alarm: cloudwatch.Alarm | None = None
@@ -171,8 +166,11 @@ class LaneHooks(Construct):
             self.lost_job_records_alarm = self._engine_alarm(
                 "LostJobRecordsAlarm",
                 lost,
-                "Records of finished jobs could not become events, so the jobs have no price: see the log group of "
-                "the engine's function, then redrive its dead letters",
+                with_runbook(
+                    self,
+                    "Records of finished jobs could not become events, so the jobs have no price",
+                    "lost-job-records",
+                ),
             )
         self.schedule: scheduler.Schedule = scheduler.Schedule(
             self,

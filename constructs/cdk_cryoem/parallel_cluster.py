@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from aws_cdk import Aws, CrossStackReferences, CustomResource, Duration, Names, ReferenceStrength, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
@@ -16,6 +17,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from ._assets import prepare_node_script
+from .caps import Cap, records_problems
 from .cryosparc import Cryosparc
 from .head_node_programs import HeadNodePrograms
 from .instances import instance_shapes
@@ -63,6 +65,8 @@ class ParallelCluster(Construct):
     cryosparc: cryoSPARC to install on the head node. Default: none, RELION only.
     backup_bucket: where cryoSPARC's database goes every night, below backups/. Default: nowhere.
     stages: the lane of a processing stage, where another than the table's is wanted.
+    caps: what a month, a project or a dataset may cost. records: the table of records (`RecordsTable.table`, the same that
+        LaneHooks gets), which the head node needs to keep hard ones. Default: none.
     head_node_security_groups: on the head node besides the file system's, such as CryosparcWeb's; changed while it runs.
     permissions_boundary: on every role that ParallelCluster makes. log_retention_days: default 180.
 
@@ -92,6 +96,8 @@ class ParallelCluster(Construct):
         cryosparc: Cryosparc | None = None,
         backup_bucket: s3.IBucket | None = None,
         stages: Mapping[str, str] | None = None,
+        caps: Sequence[Cap] = (),
+        records: dynamodb.ITable | None = None,
         head_node_security_groups: Sequence[ec2.ISecurityGroup] = (),
         permissions_boundary: iam.IManagedPolicy | None = None,
         log_retention_days: int = 180,
@@ -104,6 +110,7 @@ class ParallelCluster(Construct):
             f"ParallelCluster {id!r}",
             [
                 *lane_set_problems([lane.name for lane in lanes]),
+                *records_problems(caps, given=records is not None),
                 *backstop_problems(lanes, idle_backstop_minutes),
                 *cluster_problems(
                     cluster_name=name,
@@ -132,6 +139,7 @@ class ParallelCluster(Construct):
             lanes=lanes,
             stages=stages,
             license_tokens=cryosparc.license_tokens if cryosparc else None,
+            caps=caps,
         )
         self.programs: HeadNodePrograms = HeadNodePrograms(
             self,
@@ -142,6 +150,7 @@ class ParallelCluster(Construct):
             recipes=recipes,
             cryosparc=cryosparc,
             backup_bucket=backup_bucket,
+            records=records,
         )
         self.node_script: s3_assets.Asset = s3_assets.Asset(self, "NodeScript", path=str(prepare_node_script()))
         self.head_node_policy: iam.ManagedPolicy = self._policy("HeadNodePolicy", "head")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from aws_cdk import ArnFormat, CrossStackReferences, Names, ReferenceStrength, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
@@ -16,6 +17,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
 from ._assets import prepare_node_script
+from .caps import Cap, records_problems
 from .cryosparc import Cryosparc
 from .head_node_programs import HeadNodePrograms
 from .lane import Lane, lane_set_problems
@@ -41,7 +43,7 @@ class Pcs(Construct):
         Lustre client, the SSM agent and the AWS CLI. docs/pcs.md says how to have it built.
     cluster_name: default made from the path. head_node: size of the head node.
     slurm_version: 25.11. size: SMALL (default, 32 nodes), MEDIUM or LARGE.
-    event_bus, recipes, cryosparc, backup_bucket, stages, head_node_security_groups, tags: as for ParallelCluster.
+    event_bus, recipes, cryosparc, backup_bucket, stages, caps, records, head_node_security_groups, tags: as for ParallelCluster.
     longest_hold_minutes: longest_minutes of the hooks' Waiting, if they have one: PCS takes idle nodes five minutes after
         that, or after the lane's own hold. Default 0. log_retention: default six months.
 
@@ -70,6 +72,8 @@ class Pcs(Construct):
         cryosparc: Cryosparc | None = None,
         backup_bucket: s3.IBucket | None = None,
         stages: Mapping[str, str] | None = None,
+        caps: Sequence[Cap] = (),
+        records: dynamodb.ITable | None = None,
         head_node_security_groups: Sequence[ec2.ISecurityGroup] = (),
         longest_hold_minutes: int = 0,
         log_retention: logs.RetentionDays = logs.RetentionDays.SIX_MONTHS,
@@ -82,6 +86,7 @@ class Pcs(Construct):
             f"Pcs {id!r}",
             [
                 *lane_set_problems([lane.name for lane in lanes]),
+                *records_problems(caps, given=records is not None),
                 *(name_problems(name) if known(name) else ()),
                 *head_node_problems(head_node),
                 *pcs_problems(
@@ -109,6 +114,7 @@ class Pcs(Construct):
             lanes=lanes,
             stages=stages,
             license_tokens=cryosparc.license_tokens if cryosparc else None,
+            caps=caps,
             # PCS switches it off on every node (PCS user guide, "Configuring hardware topology").
             hyper_threading=False,
         )
@@ -193,6 +199,7 @@ class Pcs(Construct):
             recipes=recipes,
             cryosparc=cryosparc,
             backup_bucket=backup_bucket,
+            records=records,
             settings={
                 "slurm_bin": f"/opt/aws/pcs/scheduler/slurm-{slurm_version}/bin",
                 "user": _USER,

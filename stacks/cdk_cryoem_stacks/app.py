@@ -64,6 +64,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         subnet=network.subnet,
         file_system=storage.file_system,
         results_bucket=storage.landing_zone.results_bucket,
+        records=storage.records.table,
         provider_service_token=token if isinstance(token, str) else None,
         web_subnets=network.subnets_for_a_load_balancer(public=config.web.internet_facing) if config.web else (),
         env=env,
@@ -76,6 +77,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         landing_bucket=storage.landing_zone.landing_bucket,
         file_system=storage.file_system,
         ingest_task_arns=[ingest.task_arn for ingest in ingest.microscopes.values()],
+        records=storage.records.table,
         env=env,
     )
     if storage.landing_zone.second_copy is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
@@ -14,7 +15,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from cdk_cryoem import Cryosparc, CryosparcWeb, HeadNode, ILustreStore, Lane, ParallelCluster, Pcs
+from cdk_cryoem import Cap, Cryosparc, CryosparcWeb, HeadNode, ILustreStore, Lane, ParallelCluster, Pcs
 
 from .config import Config
 from .web import web
@@ -31,6 +32,8 @@ class _Common(TypedDict):
     cryosparc: Cryosparc | None
     backup_bucket: s3.IBucket
     stages: dict[str, str]
+    caps: list[Cap]
+    records: dynamodb.ITable
     head_node_security_groups: list[ec2.ISecurityGroup]
     tags: dict[str, str]
 
@@ -49,6 +52,7 @@ class ClusterStack(Stack):
         subnet: ec2.ISubnet,
         file_system: ILustreStore,
         results_bucket: s3.IBucket,
+        records: dynamodb.ITable,
         provider_service_token: str | None,
         web_subnets: Sequence[ec2.ISubnet] = (),
         **kwargs: object,
@@ -73,6 +77,8 @@ class ClusterStack(Stack):
             cryosparc=cryosparc,
             backup_bucket=results_bucket,
             stages=config.stages,
+            caps=config.all_caps(),
+            records=records,
             head_node_security_groups=[self.web.head_node_security_group] if self.web else [],
             tags={"cryoem:system": config.name, **config.tags},
         )

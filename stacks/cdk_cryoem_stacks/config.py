@@ -8,7 +8,8 @@ from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from cdk_cryoem import Lane, Problem, default_lanes
+from cdk_cryoem import Cap, Lane, Problem, default_lanes
+from cdk_cryoem.caps import caps_problems, caps_warnings
 from cdk_cryoem.ingest_patterns import sentinel_problems
 from cdk_cryoem.lane import lane_set_problems
 from cdk_cryoem.lane_manifest import manifest_text, size_problems
@@ -16,6 +17,7 @@ from cdk_cryoem.parallel_cluster import backstop_problems, retention_problems, t
 from cdk_cryoem.pcs_rules import pcs_problems
 from cdk_cryoem.stages import lane_warnings, stage_lanes, stage_problems
 
+from .config_caps import CapConfig
 from .config_groups import GroupConfig, groups_problems
 from .config_microscope import MicroscopeConfig
 from .config_network import NetworkConfig, way_out_problems, way_out_warnings
@@ -80,6 +82,7 @@ class Config(Section):
     cryosparc: CryosparcConfig | None = None
     web: WebConfig | None = None
     processing: ProcessingConfig | None = None
+    caps: list[CapConfig] = Field(default_factory=list, description="What a month, a project or a dataset may cost")
     budget: BudgetConfig | None = None
     notifications: NotificationsConfig | None = None
     permissions_boundary_arn: str | None = Field(
@@ -118,6 +121,7 @@ class Config(Section):
             *self._sentinel_problems(),
             *groups_problems(self.groups, account=self.account),
             *stage_problems(self.stages, self.all_lanes()),
+            *caps_problems(self.all_caps()),
             *place_problems(self.web, self.network),
             *way_out_problems(self.network, engine=self.engine, has_cryosparc=self.cryosparc is not None),
             *size_problems(
@@ -126,6 +130,7 @@ class Config(Section):
                     cluster_name=self.name,
                     lanes=self.all_lanes(),
                     stage_lanes=stage_lanes(self.all_lanes(), self.stages),
+                    caps=self.all_caps(),
                 )
             ),
         ]
@@ -192,6 +197,7 @@ class Config(Section):
         keys = Keys(system=self.name, allowed=self.deletion.allowed).warning()
         return [
             *lane_warnings(lanes, stage_lanes(lanes, self.stages), tokens),
+            *caps_warnings(self.all_caps(), lanes),
             *way_out_warnings(self.network),
             *([keys] if keys is not None else []),
             *self.price_warnings(),
@@ -215,3 +221,7 @@ class Config(Section):
         """Every lane, spot twins included, with the prices of the region."""
         shapes = priced_shapes(self.price_table(), self.region)
         return [made for lane in self.lanes for made in lane.lanes(shapes)]
+
+    def all_caps(self) -> list[Cap]:
+        """The caps as the constructs take them."""
+        return [cap.cap() for cap in self.caps]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
@@ -27,6 +28,7 @@ class HooksStack(Stack):
         landing_bucket: s3.IBucket,
         file_system: LustreStore,
         ingest_task_arns: Sequence[str],
+        records: dynamodb.ITable,
         **kwargs: object,
     ) -> None:
         super().__init__(scope, id, **kwargs)  # type: ignore[arg-type]
@@ -36,6 +38,7 @@ class HooksStack(Stack):
             engine=engine,
             landing_bucket=landing_bucket,
             ingest_task_arns=ingest_task_arns,
+            records=records,
             quiet_minutes=config.landing.quiet_minutes,
             sentinel=config.landing.sentinel,
             recipe=config.processing.on_landed if config.processing else None,
@@ -49,7 +52,7 @@ class HooksStack(Stack):
             "Receipts",
             engine=engine,
             landing_bucket=landing_bucket,
-            records=self.hooks.records,
+            records=records,
             alarm_topic=self.hooks.alarm_topic,
             ingest_task_arns=ingest_task_arns,
             sentinel=config.landing.sentinel,
@@ -59,7 +62,7 @@ class HooksStack(Stack):
             "FileSystemCare",
             file_system=file_system,
             engine=engine,
-            records=self.hooks.records,
+            records=records,
             alarm_topic=self.hooks.alarm_topic,
             release_after_days=config.file_system.release_after_days,
             recipe=config.processing.on_landed if config.processing else None,
@@ -77,7 +80,7 @@ class HooksStack(Stack):
                 self,
                 "Notifications",
                 event_bus=engine.event_bus,
-                records=self.hooks.records,
+                records=records,
                 alarm_topic=self.hooks.alarm_topic,
                 cluster_name=engine.cluster_name,
                 emails=config.notifications.emails,

@@ -1,4 +1,4 @@
-"""Buckets, key and file system: retained, termination-protected, older and longer-lived than any cluster."""
+"""Buckets, key, file system and records: retained, termination-protected, older and longer-lived than any cluster."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from cdk_cryoem import DatasetGroup, DatasetGroups, LandingZone, LustreStore
+from cdk_cryoem import DatasetGroup, DatasetGroups, LandingZone, LustreStore, RecordsTable
 from cdk_cryoem.landing_zone import LANDING, RESULTS
 
 from .config import Config
 
 
 class StorageStack(Stack):
-    """LandingZone, LustreStore, and DatasetGroups when the file has groups.
+    """LandingZone, LustreStore, RecordsTable, and DatasetGroups when the file has groups.
 
     deletable: of file_system, results and landing what goes with the stack (default nothing); `deletion.py` says when.
     """
@@ -56,6 +56,7 @@ class StorageStack(Stack):
             generation=config.file_system.generation,
             key=self.landing_zone.key,
         )
+        self.records: RecordsTable = RecordsTable(self, "Records")
         if "file_system" in deletable:
             for resource in (self.file_system.file_system, *self.file_system.associations):
                 # A change that replaces it still keeps it: only its end with the stack is meant.

@@ -60,6 +60,14 @@ def start(places: Places, environment: Mapping[str, str]) -> None:
             pid_file=places.run / "sender.pid",
             cwd=places.root,
         )
+    if _keeps_caps(places) and not processes.alive(places.run / "admission.pid"):
+        processes.start(
+            [str(places.home / "bin" / "admit-jobs"), "--stay"],
+            env=environment,
+            log=places.logs / "admission.log",
+            pid_file=places.run / "admission.pid",
+            cwd=places.root,
+        )
     if not processes.alive(places.run / "cryosparc.pid"):
         processes.start(
             [sys.executable, "-m", "cdk_cryoem_twin.cryosparc.server", str(places.cryosparc_port)],
@@ -77,10 +85,15 @@ def start(places: Places, environment: Mapping[str, str]) -> None:
 def stop(places: Places) -> None:
     """Power off."""
     (places.run / "head.ready").unlink(missing_ok=True)
-    for name in ("sender", "cryosparc"):
+    for name in ("sender", "admission", "cryosparc"):
         processes.stop_pid_file(places.run / f"{name}.pid")
     if _has_controller(places):
         controller.stop(places)
+
+
+def _keeps_caps(places: Places) -> bool:
+    settings = places.home / "etc" / "head-node.env"
+    return settings.exists() and "RECORDS_TABLE=none" not in settings.read_text()
 
 
 def _has_controller(places: Places) -> bool:

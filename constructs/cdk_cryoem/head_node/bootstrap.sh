@@ -47,7 +47,7 @@ kept() { # a line of the settings that are there
 
 write_settings() { # the file
     # Here, because in the text below a failure would go unnoticed.
-    local bus cluster manifest secret slurm url version license bucket worker
+    local bus cluster manifest secret slurm url version license bucket worker records
     bus=$(setting event_bus)
     cluster=$(setting cluster)
     manifest=$(setting manifest_parameter)
@@ -59,6 +59,7 @@ write_settings() { # the file
     version=$(setting cryosparc_version none)
     license=$(setting cryosparc_license_secret none)
     bucket=$(setting results_bucket none)
+    records=$(setting records_table none)
     worker=${CRYOEM_FSX:-/fsx}/software/cryosparc_worker/bin/cryosparcw
     # Where those put it who had to install it by hand.
     if [[ $version == none && -x /cryosparc/cryosparc_worker/bin/cryosparcw ]]; then
@@ -79,6 +80,7 @@ CRYOSPARC_SERVER=${CRYOEM_CRYOSPARC_SERVER:-https://get.cryosparc.com}
 CRYOSPARC_HOST=${CRYOEM_CRYOSPARC_HOST:-}
 CRYOSPARC_PORT=${CRYOEM_CRYOSPARC_PORT:-61000}
 RESULTS_BUCKET=$bucket
+RECORDS_TABLE=$records
 SETUP_PARAMETER=$SETUP_PARAMETER
 NODE_POLL_SECONDS=${CRYOEM_NODE_POLL_SECONDS:-5}
 CRYOSPARC_WORKER=${CRYOEM_CRYOSPARC_WORKER:-$worker}
@@ -160,6 +162,22 @@ start_sender() {
     systemctl enable --now cryoem-send-events.path cryoem-send-events.timer
 }
 
+start_admission() { # with caps no job starts without it
+    if [[ ! -d /run/systemd/system || $home != /opt/cryoem ]]; then
+        echo "bootstrap: no systemd for $home; run $home/bin/admit-jobs --stay"
+        return 0
+    fi
+    if [[ $(setting records_table none) == none ]]; then
+        systemctl disable --now cryoem-admit-jobs.service 2>/dev/null || true
+        rm -f "$home/caps/gate"
+        return 0
+    fi
+    cp -f "$home"/units/cryoem-admit-jobs.service /etc/systemd/system/
+    systemctl daemon-reload
+    systemctl enable cryoem-admit-jobs.service
+    systemctl restart cryoem-admit-jobs.service
+}
+
 start_cryosparc() { # it takes as long as it takes: nothing of it is waited for here
     [[ $(setting cryosparc_version none) != none ]] || return 0
     if [[ ! -d /run/systemd/system || $home != /opt/cryoem ]]; then
@@ -180,6 +198,7 @@ configure)
     install_packages
     open_projects
     start_sender
+    start_admission
     start_cryosparc
     # Last: refresh-programs takes it for installed from here on.
     cp "$setup" "$home/etc/.setup.json"

@@ -35,6 +35,7 @@ class Settings:
     cryosparc_server: str
     cryosparc_host: str
     cryosparc_port: int
+    records_table: str
 
     @property
     def spool(self) -> Path:
@@ -85,6 +86,7 @@ def load(home: Path | None = None) -> Settings:
         cryosparc_server=values.get("CRYOSPARC_SERVER", "https://get.cryosparc.com"),
         cryosparc_host=values.get("CRYOSPARC_HOST", ""),
         cryosparc_port=int(values.get("CRYOSPARC_PORT", "61000")),
+        records_table=values.get("RECORDS_TABLE", NONE),
     )
 
 

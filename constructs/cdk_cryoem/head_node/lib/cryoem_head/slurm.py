@@ -171,6 +171,11 @@ def gpus_and_waits() -> Tuple[Dict[str, int], Dict[str, float]]:
     return gpus, waits
 
 
+def waits_for_something_else(reason: str) -> bool:
+    """Whether a pending job waits for something other than a node: another job, a licence, a time, a person."""
+    return reason in _NEVER or reason.startswith(_BLOCKED)
+
+
 def partitions_of_jobs() -> Set[str]:
     """Partitions that a job runs in or waits for, also one that can never start."""
     lines = run("squeue", "--noheader", "--format", "%P").splitlines()

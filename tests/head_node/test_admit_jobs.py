@@ -1,0 +1,329 @@
+"""Whom admit-jobs lets start, whom it holds, and that no cap is ever exceeded, whatever is late."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Fake
+
+from cryoem_head import admit_jobs, queue, settings, slurm
+from cryoem_head.admit_jobs import Ledger, Meter
+from cryoem_head.caps import Cap, Wish
+from cryoem_head.queue import Queued
+
+NOW = 1_795_000_000.0  # 2026-11-18
+MONTH = Cap(name="month", limit=100, projects=(), each=False, period="month", hard=True)
+
+
+class Records:
+    """The table, as far as the head node may read it."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, dict[str, dict[str, Any]]] = {"spend": {}, "job": {}, "cap": {}}
+
+    def get_paginator(self, _: str) -> Records:
+        return self
+
+    def paginate(self, *, ExpressionAttributeValues: Any, ConsistentRead: bool, **_: Any) -> Iterator[dict[str, Any]]:
+        assert ConsistentRead
+        kind, since = ExpressionAttributeValues[":pk"]["S"], ExpressionAttributeValues.get(":since", {"S": ""})["S"]
+        for sk, item in sorted(self.items[kind].items()):
+            if sk >= since:
+                yield {"Items": [{"sk": {"S": sk}, **{name: {"N": str(v)} for name, v in item.items()}}]}
+
+    def count(self, job_id: str, *, ended_at: float, micro: int, project: str = "spike") -> None:
+        """What the meter writes of a job."""
+        self.items["job"][f"{int(ended_at):012d}#{job_id}"] = {}
+        for name in ("2026-11#month", f"always#project#{project}"):
+            self.items["spend"].setdefault(name, {"usd_micro": 0})["usd_micro"] += micro
+
+
+@dataclass
+class World:
+    """A queue, what was asked of Slurm, and the files."""
+
+    ledger: Ledger
+    records: Records
+    monkeypatch: pytest.MonkeyPatch
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    most: dict[str, int | None] = field(default_factory=dict)
+
+    def look(self, *jobs: Queued, caps: tuple[Cap, ...] = (MONTH,), now: float = NOW) -> None:
+        """One look."""
+        self.asked.clear()
+        admit_jobs.look(list(jobs), self.ledger, Meter("t", dynamodb=self.records), rules=list(caps), lanes={}, now=now)
+
+    def wish(self, job: Queued, _: object) -> Wish:
+        return Wish(job_id=job.job_id, project=job.project, lane="gpu1", hours=1, most=self.most.get(job.job_id, 60))
+
+    def run(self, *command: str) -> str:
+        self.asked.append(command[1:])
+        return ""
+
+    @property
+    def admitted(self) -> set[str]:
+        return set(self.ledger.admitted())
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World(Ledger(tmp_path), Records(), monkeypatch)
+    monkeypatch.setattr(queue, "wish", made.wish)
+    monkeypatch.setattr(slurm, "run", made.run)
+    return made
+
+
+def job(number: int, state: str = "PENDING", reason: str = "Resources", **changes: Any) -> Queued:
+    made = Queued(
+        job_id=str(number),
+        state=state,
+        reason=reason,
+        partitions=("gpu1",),
+        minutes=60.0,
+        nodes=1,
+        gpus_per_node=1,
+        project="spike",
+    )
+    return replace(made, **changes)
+
+
+def test_who_has_room_starts_and_the_next_one_is_held_with_the_reason(world: World) -> None:
+    world.look(job(2), job(1))
+    assert world.admitted == {"1"}
+    why = "cap month: 0.00 of 0.01 USD spent, jobs that run may cost 0.01; this one may cost 0.01 (1 h on gpu1)"
+    assert world.asked == [("hold", "2"), ("update", "jobid=2", f"comment={why}", f"admincomment={why}")]
+    assert world.ledger.held() == {"2"}
+
+
+def test_it_is_released_when_what_ran_was_cheaper_and_is_counted(world: World) -> None:
+    world.look(job(1), job(2))
+    held = job(2, reason="JobHeldAdmin")
+    world.look(held, now=NOW + 10)
+    assert (world.admitted, world.asked) == ({"1"}, []), "it has ended, and nobody knows yet what it cost"
+    world.records.count("1", ended_at=NOW + 5, micro=30)
+    world.look(held, now=NOW + 20)
+    assert world.admitted == {"2"}
+    assert world.asked == [("release", "2"), ("update", "jobid=2", "comment=", "admincomment=")]
+    assert world.ledger.held() == set()
+
+
+def test_a_job_with_the_same_number_that_was_counted_before_it_began_is_another(world: World) -> None:
+    world.records.count("1", ended_at=NOW - 5, micro=1)
+    world.look(job(1))
+    world.look(now=NOW + 10)
+    assert world.admitted == {"1"}
+
+
+def test_whom_somebody_else_holds_or_who_waits_for_another_is_left_alone(world: World) -> None:
+    world.look(job(1, reason="JobHeldUser"), job(2, reason="JobHeldAdmin"), job(3, reason="Dependency"))
+    assert (world.admitted, world.asked) == (set(), [])
+
+
+def test_who_has_nodes_already_goes_back_into_the_queue(world: World) -> None:
+    world.most["1"] = 101
+    world.look(job(1, "CONFIGURING", "None"))
+    assert world.asked[0] == ("requeuehold", "1")
+
+
+def test_who_runs_is_never_touched_and_counts(world: World) -> None:
+    world.most["1"] = 10_000
+    world.look(job(1, "RUNNING", "None"), job(2))
+    assert world.admitted == {"1"}
+    assert [command[:2] for command in world.asked] == [("hold", "2"), ("update", "jobid=2")]
+
+
+def test_a_reason_is_not_said_every_two_seconds(world: World) -> None:
+    world.most["2"] = 101
+    world.look(job(2))
+    held = job(2, reason="JobHeldAdmin")
+    world.records.count("1", ended_at=NOW, micro=3)
+    world.look(held, now=NOW + 2)
+    assert world.asked == []
+    world.look(held, now=NOW + 62)
+    assert world.asked[0] == ("hold", "2")
+
+
+def test_without_hard_caps_the_gate_is_open_and_nobody_is_held(world: World, tmp_path: Path) -> None:
+    world.most["2"] = 101
+    world.look(job(2))
+    assert (tmp_path / "caps" / "gate").exists()
+    world.look(job(2, reason="JobHeldAdmin"), caps=(replace(MONTH, hard=False),))
+    assert not (tmp_path / "caps" / "gate").exists()
+    assert world.asked[0] == ("release", "2")
+
+
+def test_a_raised_cap_holds_until_its_time(world: World) -> None:
+    world.most["1"] = 150
+    world.records.items["cap"]["month"] = {"usd_micro": 200, "until": NOW + 50}
+    world.look(job(1), now=NOW + 51)
+    assert world.admitted == set()
+    world.look(job(1, reason="JobHeldAdmin"), now=NOW + 49)
+    assert world.admitted == {"1"}
+
+
+def test_what_is_not_heard_of_is_given_up_after_two_days(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.look(job(1))
+    world.look(now=NOW + 2 * 86_400)
+    assert world.admitted == {"1"}
+    world.look(now=NOW + 2 * 86_400 + 1)
+    assert world.admitted == set()
+    assert "nothing was heard of job 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_schedule_exceeds_a_cap_or_lets_somebody_start_who_was_not_admitted(world: World, seed: int) -> None:
+    """Jobs come, start when Slurm likes, run until their limit at most, and are counted late, out of order, or while
+    admission sleeps; the head node restarts. What all jobs truly cost stays within the limit, and nobody waits for ever."""
+    chance = random.Random(seed)
+    now, number = NOW, 0
+    waiting: dict[str, Queued] = {}
+    running: dict[str, tuple[float, int, int]] = {}  # start, limit in seconds, price a second
+    uncounted: list[tuple[str, float, int]] = []
+    cost = 0
+
+    def shown() -> list[Queued]:
+        return [*waiting.values(), *(job(int(each), "RUNNING", "None") for each in running)]
+
+    def true_cost() -> int:
+        return cost + sum(price * int(now - start) for start, _, price in running.values())
+
+    for _ in range(120):
+        now += chance.choice([1, 5, 30])
+        step = chance.random()
+        if step < 0.25:
+            number += 1
+            seconds, price = chance.choice([10, 60, 300]), chance.choice([1, 2])
+            world.most[str(number)] = seconds * price
+            waiting[str(number)] = job(number, minutes=seconds / 60, nodes=price)
+        elif step < 0.55:
+            if chance.random() < 0.1:
+                world.ledger = Ledger(world.ledger._root.parent)
+            world.look(*shown(), caps=(replace(MONTH, limit=400),), now=now)
+            for command in world.asked:
+                if command[0] in ("hold", "release"):
+                    reason = "JobHeldAdmin" if command[0] == "hold" else "Resources"
+                    waiting[command[1]] = replace(waiting[command[1]], reason=reason)
+                assert command[0] != "requeuehold" or command[1] not in running
+        elif step < 0.75 and waiting:
+            each = waiting[chance.choice(sorted(waiting))]
+            # What PrologSlurmctld looks at.
+            if each.reason == "Resources" and each.job_id in world.admitted:
+                del waiting[each.job_id]
+                running[each.job_id] = (now, round((each.minutes or 0) * 60), each.nodes)
+        elif step < 0.9 and uncounted:
+            done = uncounted.pop(chance.randrange(len(uncounted)))
+            world.records.count(done[0], ended_at=done[1], micro=done[2])
+        for name, (start, limit, price) in list(running.items()):
+            if now - start >= limit or chance.random() < 0.2:
+                end = min(now, start + limit)
+                del running[name]
+                spent = price * int(end - start)
+                cost += spent
+                uncounted.append((name, end, spent))
+        running = {n: r for n, r in running.items() if now - r[0] < r[1]}
+        assert true_cost() <= 400
+    while uncounted:
+        done = uncounted.pop()
+        world.records.count(done[0], ended_at=done[1], micro=done[2])
+    world.look(*shown(), caps=(replace(MONTH, limit=10**9),), now=now)
+    assert set(waiting) <= world.admitted, "nobody waits once there is room"
+
+
+def test_the_queue_as_squeue_shows_it(home: Path, fake: Fake) -> None:
+    here = settings.load()
+    rows = [
+        f"7|PENDING|Resources|gpu1,gpu4|2-00:00:00|1-1|gres/gpu:1|{here.projects}/spike/J3",
+        f"8|RUNNING|None|cpu|UNLIMITED|2|N/A|{here.projects}/a|b",
+        "9|PENDING|Priority|gpu1|30:00|1|gres:gpu:a10g:2|/home/ada",
+        "10|PENDING|Priority|gpu1|5:00|1|craynetwork:1|/home/ada",
+    ]
+    shown = "\n".join(row.replace("|", "\x1f") for row in rows)
+    fake("squeue", f"cat <<'JOBS'\n{shown}\nJOBS")
+    found = queue.jobs(here.projects)
+    assert [(each.job_id, each.minutes, each.nodes, each.gpus_per_node, each.project) for each in found] == [
+        ("7", 2880.0, 1, 1, "spike"),
+        ("8", None, 2, 0, ""),
+        ("9", 30.0, 1, 2, ""),
+        ("10", 5.0, 1, None, ""),
+    ]
+    assert found[0].partitions == ("gpu1", "gpu4")
+
+
+LANES = {
+    "gpu1": {"gpus": 1, "vcpus": 16, "memory_mib": 62_259, "usd_per_hour": 1.6},
+    "gpu4": {"gpus": 4, "vcpus": 48, "memory_mib": 186_777, "usd_per_hour": 4.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("shown", "changes", "most"),
+    [
+        ("TRES=cpu=8,mem=16G,node=1,billing=8", {}, 1.6 * 63 / 60),
+        ("ReqTRES=cpu=8,mem=16G,node=1 AllocTRES=(null)", {"gpus_per_node": 0}, 1.6 * 63 / 60 / 2),
+        ("TRES=cpu=8,mem=16G TRES=cpu=1,mem=1M", {"gpus_per_node": 0}, 1.6 * 63 / 60),
+        ("TRES=cpu=8,mem=16G", {"gpus_per_node": None}, 1.6 * 63 / 60),
+        ("TRES=cpu=12,mem=16G", {"partitions": ("gpu1", "gpu4")}, 1.6 * 63 / 60),
+        ("TRES=cpu=48,mem=16G", {"partitions": ("gpu1", "gpu4")}, 4.0 * 63 / 60),
+        ("TRES=cpu=8,mem=16G", {"partitions": ("gpu1", "gone")}, None),
+        ("TRES=cpu=8,mem=16G", {"minutes": None}, None),
+    ],
+)
+def test_what_a_job_may_cost(fake: Fake, home: Path, shown: str, changes: dict[str, Any], most: float | None) -> None:
+    settings.load()
+    fake("scontrol", f"echo 'JobId=7 JobName=x {shown} WorkDir=/x'")
+    wish = queue.wish(job(7, **changes), LANES)
+    assert wish.most == (None if most is None else pytest.approx(most * 1_000_000, abs=1))
+
+
+def test_main_needs_no_table_where_there_are_no_caps(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["admit-jobs"])
+    admit_jobs.main()
+    assert "no caps" in capsys.readouterr().err
+
+
+def test_main_lets_nobody_start_when_what_was_spent_cannot_be_read(
+    home: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "etc" / "head-node.env").open("a").write("RECORDS_TABLE=records\n")
+    monkeypatch.setattr("sys.argv", ["admit-jobs"])
+
+    class Away:
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            def call(**_: Any) -> Any:
+                raise OSError("no route to AWS")
+
+            return call
+
+    monkeypatch.setattr("boto3.client", lambda *_, **__: Away())
+    with pytest.raises(OSError, match="no route"):
+        admit_jobs.main()
+    assert (home / "caps" / "gate").exists()
+    assert list((home / "caps" / "admitted").iterdir()) == []
+
+
+def test_main_with_a_manifest(home: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "etc" / "head-node.env").open("a").write("RECORDS_TABLE=records\n")
+    lane = {"partition": "gpu1", **LANES["gpu1"]}
+    entry = {"name": "month", "usd_micro": 10**9, "projects": [], "each": False, "period": "month", "hard": True}
+    manifest = json.dumps({"lanes": [lane], "caps": [entry]})
+    row = "7|PENDING|Resources|gpu1|1:00:00|1|gres/gpu:1|/x".replace("|", "\x1f")
+    fake("squeue", f"cat <<'JOBS'\n{row}\nJOBS")
+    fake("scontrol", "echo ' TRES=cpu=1,mem=1G '")
+    monkeypatch.setattr("sys.argv", ["admit-jobs"])
+
+    class Ssm:
+        def get_parameter(self, *, Name: str) -> dict[str, Any]:
+            assert Name == "/cryo/lanes"
+            return {"Parameter": {"Value": manifest}}
+
+    monkeypatch.setattr("boto3.client", lambda service, **_: Ssm() if service == "ssm" else Records())
+    admit_jobs.main()
+    assert [path.name for path in (home / "caps" / "admitted").iterdir()] == ["7"]
