@@ -19,6 +19,7 @@ from .engine import Engine
 from .hook_function import HookFunction
 from .lustre_store import LustreStore
 from .problems import Problem, known, require
+from .runbooks import with_runbook
 
 FREE_PERCENT = (15, 5)
 """Below which share of free space an alarm warns, and below which another one says that it is urgent."""
@@ -26,7 +27,7 @@ IMPORT_LAG = Duration.minutes(30)
 EXPORT_LAG = Duration.hours(3)
 _GROW = (
     "Grow it: raise file_system.capacity_gib to the next multiple of 2400 and deploy (live; at most once in six hours, "
-    "never back); or let file_system.release_after_days free what nobody uses (docs/file-system.md)"
+    "never back); or let file_system.release_after_days free what nobody uses"
 )
 
 
@@ -91,6 +92,9 @@ class FileSystemCare(Construct):
             alarm_topic=alarm_topic,
             with_queue=False,
         )
+        self.care.function.add_environment("DEAD_LETTERS", self.care.dead_letter_queue.queue_url)
+        # A look that went well makes good those that failed.
+        self.care.dead_letter_queue.grant_consume_messages(self.care.role)
         self._permit(engine, records, releases=release_after_days is not None)
         self.troubles: logs.MetricFilter = logs.MetricFilter(
             self,
@@ -106,7 +110,8 @@ class FileSystemCare(Construct):
             self.metric_troubles(),
             threshold=1,
             says="The file system, an association with S3 or a release is not well: the event File System Trouble says "
-            "what FSx says and what to do (docs/file-system.md, 'Trouble')",
+            "what FSx says and what to do",
+            page="file-system-trouble",
         )
         self.low_space_alarm, self.no_space_alarm = (
             self._free_space_alarm(name, percent)
@@ -164,6 +169,7 @@ class FileSystemCare(Construct):
             comparison=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
             minutes=15,
             says=f"Less than {percent} % of the file system is free. {_GROW}",
+            page="file-system-space",
         )
 
     def _lag_alarm(self, id: str, publisher: str, longest: Duration) -> cloudwatch.Alarm:
@@ -182,7 +188,8 @@ class FileSystemCare(Construct):
             self._file_system.metric_queued_seconds(publisher),
             threshold=int(longest.to_seconds()),
             minutes=15,
-            says=f"{what} for more than {int(longest.to_minutes())} minutes; {advice} (docs/file-system.md, 'Trouble')",
+            says=f"{what} for more than {int(longest.to_minutes())} minutes; {advice}",
+            page="file-system-lag",
         )
 
     def _alarm(
@@ -192,6 +199,7 @@ class FileSystemCare(Construct):
         *,
         threshold: int,
         says: str,
+        page: str,
         comparison: cloudwatch.ComparisonOperator = (cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD),
         minutes: int = 1,
     ) -> cloudwatch.Alarm:
@@ -205,7 +213,7 @@ class FileSystemCare(Construct):
             comparison_operator=comparison,
             # Between two looks, and while FSx has nothing in its queue, there is no value: that changes nothing.
             treat_missing_data=cloudwatch.TreatMissingData.IGNORE,
-            alarm_description=says,
+            alarm_description=with_runbook(self, says, page),
         )
         alarm.add_alarm_action(cloudwatch_actions.SnsAction(self._topic))
         return alarm

@@ -168,7 +168,7 @@ def _of_release(tasks: Iterable[Described]) -> list[Trouble]:
             path=", ".join(map(str, last.get("Paths", []))) or "/",
             state="FAILED",
             reason=_failure(last),
-            advice=f"nothing is lost, the space is not free: it is tried again tomorrow; {_PAGE}",
+            advice=f"nothing is lost, the space is not free: it is tried again in smaller parts; {_PAGE}",
         )
     ]
 

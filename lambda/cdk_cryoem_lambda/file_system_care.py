@@ -19,10 +19,12 @@ from .file_system import Expected, Trouble
 from .hints import log
 from .outbox import Outbox
 from .records import Records
+from .redrive import redrive
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_fsx import FSxClient
+    from mypy_boto3_sqs import SQSClient
 
 _KIND, _RELEASE = "file-system", "release"
 _REMEMBERED_DAYS = 400
@@ -40,8 +42,10 @@ class Care:
     head_node: str
     records: Records
     outbox: Outbox
+    dead_letters: str
     fsx: FSxClient
     ec2: EC2Client
+    sqs: SQSClient
 
 
 @functools.cache
@@ -65,8 +69,10 @@ def care() -> Care:
             dynamodb=dynamodb,
             events=boto3.client("events"),
         ),
+        dead_letters=environment["DEAD_LETTERS"],
         fsx=boto3.client("fsx"),
         ec2=boto3.client("ec2"),
+        sqs=boto3.client("sqs"),
     )
 
 
@@ -85,13 +91,16 @@ def handler(event: object, context: object) -> dict[str, Any]:
         expected=c.expected,
     )
     _tell(c, found, now=now)
+    # Before anything is released: that may fail, and what is wrong is told all the same.
+    c.outbox.flush()
     released = ""
     if c.after_days and described is not None:
         _note_ended(c, tasks)
         # A file system that is not well has other worries; a release that failed is no reason not to try again.
         well = described["Lifecycle"] == "AVAILABLE" and all(trouble.kind == "task" for trouble in found)
         released = _release(c, tasks, now=now) if well else ""
-    c.outbox.flush()
+    # Looks that failed: this one has done what they did not.
+    redrive(c.sqs, dead=c.dead_letters, queue="", parse=lambda event: event)
     return {"troubles": len(found), "released": released}
 
 
@@ -122,7 +131,7 @@ def _release(c: Care, tasks: list[dict[str, Any]], *, now: float) -> str:
         # Never looked: due at once, and the time over which it may be put off begins.
         looked_at = now - release.DAY
         c.records.note(_RELEASE, release.LOOKED, fields={"looked_at": looked_at})
-    why_not = release.not_now(tasks, nodes_on=_nodes_on(c), looked_at=looked_at, now=now)
+    why_not = release.not_now(tasks, nodes_on=_nodes_on(c), looked_at=looked_at, now=now, records=records)
     if why_not:
         log.info("nothing is released: %s", why_not)
         return ""
@@ -133,6 +142,7 @@ def _release(c: Care, tasks: list[dict[str, Any]], *, now: float) -> str:
         recipe=c.recipe,
         after_days=c.after_days,
         now=now,
+        failed=release.failed(records),
     )
     task = _start(c, planned, now=now) if planned.datasets else ""
     if task is None:
@@ -152,8 +162,7 @@ def _start(c: Care, planned: release.Plan, *, now: float) -> str | None:
             Paths=planned.paths(),
             Report={"Enabled": False},
             ReleaseConfiguration={"DurationSinceLastAccess": {"Unit": "DAYS", "Value": c.after_days}},
-            # Two calls at one moment make one task.
-            ClientRequestToken=f"cryoem-release-{int(now // release.DAY)}",
+            ClientRequestToken=planned.token(now=now),
         )["DataRepositoryTask"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "DataRepositoryTaskExecuting":

@@ -14,6 +14,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from .hours import WorkingHours
+from .redrive import redrive
 
 if TYPE_CHECKING:
     from mypy_boto3_datasync import DataSyncClient
@@ -42,11 +43,12 @@ class Window:
 
 @dataclass(frozen=True)
 class Pace:
-    """What the function was told: the task, its windows, and the limit outside them."""
+    """What the function was told: the task, its windows, the limit outside them, and the queue of looks that failed."""
 
     task: str
     windows: tuple[Window, ...]
     otherwise: int
+    dead_letters: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Pace:
@@ -56,6 +58,7 @@ class Pace:
             task=environment["TASK"],
             windows=tuple(Window.parse(document) for document in json.loads(environment["WINDOWS"])),
             otherwise=_bytes(int(otherwise) if otherwise else None),
+            dead_letters=environment["DEAD_LETTERS"],
         )
 
 
@@ -63,6 +66,8 @@ def handler(event: object, context: object) -> None:
     """Entry point."""
     pace = Pace.from_environment()
     act(boto3.client("datasync"), pace.task, wanted(time.time(), pace.windows, pace.otherwise))
+    # Looks that failed: this one has done what they did not.
+    redrive(boto3.client("sqs"), dead=pace.dead_letters, queue="", parse=lambda event: event)
 
 
 def wanted(now: float, windows: Sequence[Window], otherwise: int) -> int:
@@ -74,11 +79,7 @@ def wanted(now: float, windows: Sequence[Window], otherwise: int) -> int:
 
 def act(datasync: DataSyncClient, task: str, limit: int) -> None:
     """Bring the task, and each run of it that is not over, to this limit."""
-    options = datasync.describe_task(TaskArn=task)["Options"]
-    if options.get("BytesPerSecond", UNLIMITED) != limit:
-        # All of them again: an option that is left out may fall back to DataSync's default.
-        datasync.update_task(TaskArn=task, Options={**options, "BytesPerSecond": limit})
-        log.info("%s: %s bytes per second", task, limit)
+    # Runs first: whatever DataSync says to a change of the task while one is under way, the line is kept.
     for execution in _under_way(datasync, task):
         run = datasync.describe_task_execution(TaskExecutionArn=execution)
         if run.get("Options", {}).get("BytesPerSecond", UNLIMITED) == limit:
@@ -90,6 +91,11 @@ def act(datasync: DataSyncClient, task: str, limit: int) -> None:
                 raise
         else:
             log.info("%s: %s bytes per second", execution, limit)
+    options = datasync.describe_task(TaskArn=task)["Options"]
+    if options.get("BytesPerSecond", UNLIMITED) != limit:
+        # All of them again: an option that is left out may fall back to DataSync's default.
+        datasync.update_task(TaskArn=task, Options={**options, "BytesPerSecond": limit})
+        log.info("%s: %s bytes per second", task, limit)
 
 
 def _under_way(datasync: DataSyncClient, task: str) -> Iterator[str]:

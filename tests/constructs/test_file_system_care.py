@@ -112,6 +112,9 @@ def test_the_function_is_told_of_the_file_system_as_it_is_deployed(made: Made, e
     assert (found["RELEASE_AFTER_DAYS"], found["RECIPE"]) == ("", "")
     assert (found["RECORDS_TABLE"], found["EVENT_BUS"], found["CLUSTER"]) == ("records", "jobs", "cryoem")
     assert (found["INSTANCE_TAG"], found["HEAD_NODE"]) == ("fake:cluster=cryoem", "i-1")
+    dead = made[1].care.dead_letter_queue
+    assert found["DEAD_LETTERS"] == made[0].resolve(dead.queue_url)
+    assert allowed(made)["sqs:ReceiveMessage"] == made[0].resolve(dead.queue_arn)
     assert found["FILE_SYSTEM"] == made[0].resolve(made[1]._file_system.file_system_id)
     found = variables(everything[2])
     assert json.loads(found["ASSOCIATIONS"])[2] == {"path": "/maps", "imports": ["NEW"], "exports": []}
@@ -123,7 +126,8 @@ def test_it_may_look_and_nothing_else(made: Made) -> None:
     assert set(found) == {
         "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query", "events:PutEvents", "fsx:DescribeFileSystems",
         "fsx:DescribeDataRepositoryAssociations", "fsx:DescribeDataRepositoryTasks", "logs:CreateLogStream",
-        "logs:PutLogEvents", "sqs:SendMessage",
+        "logs:PutLogEvents", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
+        "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
     }  # fmt: skip
     assert [action for action, on in found.items() if on == "*"] == [
         action for action in found if action.startswith("fsx:Describe")
@@ -158,7 +162,7 @@ def test_every_alarm_goes_to_the_topic_and_says_what_to_do(made: Made) -> None:
     }
     for alarm in found.values():
         assert alarm["AlarmActions"] == [TOPIC]
-        assert "docs/file-system.md" in alarm["AlarmDescription"]
+        assert "docs/runbooks/file-system-" in alarm["AlarmDescription"]
         assert alarm["TreatMissingData"] == "ignore"
 
 

@@ -399,7 +399,8 @@ def test_windows_of_bandwidth_reach_the_function_which_may_update_this_task_alon
         for function in template.find_resources("AWS::Lambda::Function").values()
         if function["Properties"]["Environment"]["Variables"]["TASK"] == task
     ]
-    pace = Pace.from_environment({**environment, "TASK": "task"})
+    pace = Pace.from_environment({**environment, "TASK": "task", "DEAD_LETTERS": "dead"})
+    assert environment["DEAD_LETTERS"] == stack.resolve(ingest.pace.dead_letter_queue.queue_url)
     assert (pace.otherwise, [window.limit for window in pace.windows]) == (200 * 1024**2, [20 * 1024**2])
     executions = {"Fn::Join": ["", [task, "/execution/*"]]}
     rights = granted(template, "TalosPaceRole")
@@ -415,7 +416,14 @@ def test_windows_of_bandwidth_reach_the_function_which_may_update_this_task_alon
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "sqs:SendMessage",
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:ChangeMessageVisibility",
+        "sqs:GetQueueAttributes",
+        "sqs:GetQueueUrl",
     }
+    dead = stack.resolve(ingest.pace.dead_letter_queue.queue_arn)
+    assert rights["sqs:ReceiveMessage"] == rights["sqs:DeleteMessage"] == [dead]
     template.has_resource_properties("AWS::Scheduler::Schedule", {"ScheduleExpression": "rate(10 minutes)"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -240,6 +241,66 @@ def test_records_say_what_was_released_when_but_not_by_a_task_that_failed() -> N
     tasks = [{"TaskId": "t2", "Lifecycle": "SUCCEEDED"}, {"TaskId": "t1", "Lifecycle": "SUCCEEDED"}]
     assert [record["sk"] for record, _ in release.ended(records, tasks)] == ["t2"]
     assert release.ended(records, [{"TaskId": "t2", "Lifecycle": "EXECUTING"}]) == []
+
+
+def tried(name: str, hours_ago: float, state: str, *datasets: str) -> Item:
+    return {"sk": name, "began_at": NOW - hours_ago * 3600, "state": state, "datasets": json.dumps(datasets)}
+
+
+def test_what_failed_is_what_no_later_task_released() -> None:
+    records = [
+        {"sk": release.LOOKED, "looked_at": NOW},
+        tried("t3", 1, "FAILED", "c"),
+        tried("t1", 9, "FAILED", "a", "b", "c", "d"),
+        tried("t2", 5, "SUCCEEDED", "a"),
+        tried("t4", 0.5, "CANCELED", "d"),
+    ]
+    assert release.failed(records) == {
+        "b": release.Failed(together=4, at=NOW - 9 * 3600),
+        "c": release.Failed(together=1, at=NOW - 3600),
+        "d": release.Failed(together=4, at=NOW - 9 * 3600),
+    }
+
+
+@pytest.mark.parametrize(
+    ("failed", "chosen"),
+    [
+        ({}, ["d", "c", "b", "a"]),
+        ({"a": (4, 1)}, ["a"]),
+        ({"a": (100, 1), "b": (100, 1), "c": (25, 1)}, ["c", "b", "a"]),
+        ({"a": (4, 1), "b": (4, 1)}, ["b"]),
+        # Alone: after the others, or when its days are over.
+        ({"a": (1, 1)}, ["d", "c", "b"]),
+        ({"a": (1, 14)}, ["a"]),
+        ({name: (1, days) for name, days in zip("abcd", (1, 3, 2, 1), strict=True)}, ["b"]),
+    ],
+)  # fmt: skip
+def test_what_failed_is_tried_again_in_parts(failed: dict[str, tuple[int, float]], chosen: list[str]) -> None:
+    known = {name: release.Failed(together=size, at=NOW - days * DAY) for name, (size, days) in failed.items()}
+    given = [dataset(name, days=20 + n) for n, name in enumerate("abcd")]
+    plan = release.plan(given, jobs=[], released={}, recipe="spa", after_days=14, now=NOW, failed=known)
+    assert list(plan.datasets) == chosen
+
+
+@pytest.mark.parametrize(
+    ("together", "tasks", "hours", "begins"),
+    [(2, 1, 1, True), (2, 1, 0.9, False), (1, 1, 23.9, False), (1, 1, 24, True), (2, 8, 1, False), (2, 8, 24, True)],
+)
+def test_while_it_is_searched_for_the_next_task_comes_within_the_hour(
+    together: int, tasks: int, hours: float, begins: bool
+) -> None:
+    names = [f"d{n}" for n in range(together)]
+    records = [tried(f"t{n}", hours * 0.9, "FAILED", *names) for n in range(tasks)]
+    why_not = release.not_now([], nodes_on=False, looked_at=NOW - hours * 3600, now=NOW, records=records)
+    assert (why_not == "") is begins
+
+
+def test_the_token_of_a_task_is_of_its_day_and_its_paths() -> None:
+    plan = release.Plan(datasets=("a", "粒子 1"))
+    token = plan.token(now=NOW)
+    assert token == plan.token(now=NOW // DAY * DAY)
+    assert len({token, plan.token(now=NOW + DAY), release.Plan(datasets=("a",)).token(now=NOW)}) == 3
+    assert re.fullmatch(r"[A-Za-z0-9_.-]{1,63}", token)
 
 
 times = st.floats(0, 60).map(lambda days: NOW - days * DAY)

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.session import get_session
 from botocore.validate import validate_parameters
-from fakes import Aws
+from fakes import Aws, refusal
 
 from cdk_cryoem_lambda import file_system_care
 from cdk_cryoem_lambda.release import DAY
@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "FILE_SYSTEM": "fs-0123456789abcdef0",
     "ASSOCIATIONS": json.dumps(ASSOCIATIONS),
     "RELEASE_AFTER_DAYS": "",
+    "DEAD_LETTERS": "dead",
 }
 
 
@@ -282,5 +283,72 @@ def test_it_reads_exactly_the_variables_it_is_given() -> None:
         for key in node.keys
         if isinstance(key, ast.Constant) and str(key.value).isupper()
     }
-    assert read == given
-    assert len(given) == 9
+    added = {
+        ast.literal_eval(node.args[0])
+        for node in ast.walk(construct)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".add_environment")
+    }
+    assert added == {"DEAD_LETTERS"}
+    assert read == given | added
+    assert len(read) == 10
+
+
+def test_looks_that_failed_are_over_with_the_next_good_one(world: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.sqs.put("dead", {}, {"source": "aws.scheduler"})
+    described = fsx(world).describe_file_systems
+
+    def throttled(**_: Any) -> dict[str, Any]:
+        raise refusal("ThrottlingException", "DescribeFileSystems")
+
+    monkeypatch.setattr(world.fsx, "describe_file_systems", throttled)
+    with pytest.raises(ClientError):
+        look(world)
+    assert world.sqs.visible("dead") == 2
+    monkeypatch.setattr(world.fsx, "describe_file_systems", described)
+    look(world)
+    assert world.sqs.bodies("dead") == []
+
+
+def test_a_trouble_is_said_also_when_a_release_cannot_begin(releasing: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {"TaskId": "task-0", "Type": "RELEASE_DATA_FROM_FILESYSTEM", "Lifecycle": "FAILED", "CreationTime": 0}
+    fsx(releasing).tasks.append(failed)
+
+    def refused(**_: Any) -> dict[str, Any]:
+        raise refusal("IncompatibleParameterError", "CreateDataRepositoryTask")
+
+    monkeypatch.setattr(releasing.fsx, "create_data_repository_task", refused)
+    with pytest.raises(ClientError):
+        look(releasing)
+    assert releasing.kinds_said() == ["File System Trouble"]
+
+
+def test_after_a_crash_the_same_paths_are_the_same_task_and_others_are_another(releasing: Aws) -> None:
+    look(releasing)
+    landed(releasing, "krios-2", days=30)
+    fsx(releasing).tasks[0]["Lifecycle"] = "SUCCEEDED"
+    # Its record and the time of the look were lost.
+    releasing.dynamodb.items = {key: item for key, item in releasing.dynamodb.items.items() if key[0] != "release"}
+    look(releasing)
+    first, second = fsx(releasing).tasks
+    assert (first["Paths"], second["Paths"]) == (["data/krios-1"], ["data/krios-2", "data/krios-1"])
+    assert first["ClientRequestToken"] != second["ClientRequestToken"]
+
+
+def test_one_folder_that_is_gone_keeps_the_others_for_no_longer_than_a_day(releasing: Aws) -> None:
+    """FSx fails each task with data/krios-1 among its paths."""
+    for n in range(2, 80):
+        landed(releasing, f"krios-{n}", days=15)
+    released: set[str] = set()
+    began = releasing.clock.now
+    while len(released) < 78 and releasing.clock.now < began + 4 * DAY:
+        look(releasing)
+        for task in fsx(releasing).tasks:
+            if task["Lifecycle"] == "PENDING":
+                gone = "data/krios-1" in task["Paths"]
+                task |= {"Lifecycle": "FAILED" if gone else "SUCCEEDED", "CreationTime": len(fsx(releasing).tasks)}
+                released |= set() if gone else set(task["Paths"])
+    assert len(released) == 78
+    assert releasing.clock.now - began < 1.5 * DAY
+    sizes = [len(task["Paths"]) for task in fsx(releasing).tasks]
+    assert sizes[:4] == [79, 20, 5, 2]
+    assert len(sizes) <= 16

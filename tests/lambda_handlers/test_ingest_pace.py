@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from fakes import SQS, Clock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,11 +190,42 @@ def test_a_refusal_for_another_reason_is_one(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_handler_does_what_its_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     datasync = DataSync(dict(OPTIONS))
-    monkeypatch.setattr(boto3, "client", lambda name: {"datasync": datasync}[name])
+    sqs = SQS(Clock(at("2026-07-01T12:00")))
+    sqs.put("dead", {}, {"source": "aws.scheduler"})
+    monkeypatch.setattr(boto3, "client", lambda name: {"datasync": datasync, "sqs": sqs}[name])
     monkeypatch.setattr(ingest_pace.time, "time", lambda: at("2026-07-01T12:00"))
     document = {"days": ["wed"], "from": "08:00", "to": "18:00", "time_zone": "Europe/Vienna", "limit_mibps": 2}
-    for name, value in {"TASK": TASK, "WINDOWS": json.dumps([document]), "OTHERWISE_MIBPS": ""}.items():
+    given = {"TASK": TASK, "WINDOWS": json.dumps([document]), "OTHERWISE_MIBPS": "", "DEAD_LETTERS": "dead"}
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
     ingest_pace.handler({}, None)
     assert datasync.options["BytesPerSecond"] == 2 * MIB
-    assert Pace.from_environment({"TASK": TASK, "WINDOWS": "[]", "OTHERWISE_MIBPS": "3"}) == Pace(TASK, (), 3 * MIB)
+    assert sqs.bodies("dead") == [], "this look makes good those that failed"
+    assert Pace.from_environment({**given, "WINDOWS": "[]", "OTHERWISE_MIBPS": "3"}) == Pace(TASK, (), 3 * MIB, "dead")
+
+
+def test_while_looks_fail_the_alarm_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    sqs = SQS(Clock(0.0))
+    sqs.put("dead", {})
+    datasync = DataSync(dict(OPTIONS))
+    monkeypatch.setattr(boto3, "client", lambda name: {"datasync": datasync, "sqs": sqs}[name])
+    given = {"TASK": "another", "WINDOWS": "[]", "OTHERWISE_MIBPS": "", "DEAD_LETTERS": "dead"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AssertionError):
+        ingest_pace.handler({}, None)
+    assert sqs.visible("dead") == 1
+
+
+def test_runs_under_way_are_held_back_also_when_the_task_cannot_be_changed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    datasync = DataSync({**OPTIONS, "BytesPerSecond": 9}, {"going": run("TRANSFERRING", 9)})
+
+    def refused(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "InvalidRequestException"}}, "UpdateTask")
+
+    monkeypatch.setattr(datasync, "update_task", refused)
+    with pytest.raises(ClientError):
+        act(datasync, TASK, 5)  # type: ignore[arg-type]
+    assert datasync.written == [("going", {"BytesPerSecond": 5})]
