@@ -32,6 +32,7 @@ from .records_table import RecordsTable
 from .replication import SecondCopy
 from .ssm_documents import HeadNodeDocuments
 from .stages import Stage, stage_lanes
+from .system_alarms import SystemAlarms
 from .waiting import Waiting
 from .working_hours import WorkingHours
 
@@ -82,6 +83,7 @@ __all__ = [
     "SecondCopy",
     "SmbShare",
     "Stage",
+    "SystemAlarms",
     "SystemMetrics",
     "Waiting",
     "WorkingHours",

@@ -123,9 +123,11 @@ class CryoEmDashboard(Construct):
         lost = engine.metric_lost_job_records()
         return [
             cloudwatch.GraphWidget(
-                title="Longest wait for a node, s",
+                title="Longest wait for a node, s; lanes without any",
                 left=[self.metrics.longest_wait()],
+                right=[self.metrics.starved_lanes()],
                 left_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
+                right_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
                 width=_WIDTH // 2,
             ),
             cloudwatch.GraphWidget(

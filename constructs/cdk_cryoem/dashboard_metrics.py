@@ -39,6 +39,10 @@ class SystemMetrics:
         """For how long the oldest job has waited that could start if there were a node, seconds; 0 when none waits."""
         return self._metric("LongestWait", label="longest wait")
 
+    def starved_lanes(self) -> cloudwatch.Metric:
+        """Lanes in which a job has waited for half an hour that could start, and that have no node at all."""
+        return self._metric("StarvedLanes", label="lanes without a node for their jobs")
+
     def datasets_arriving(self) -> cloudwatch.Metric:
         """How many datasets are arriving."""
         return self._metric("DatasetsArriving", label="arriving")

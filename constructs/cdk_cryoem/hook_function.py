@@ -18,6 +18,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ._assets import NOT_SHIPPED, lambda_root
+from .runbooks import with_runbook
 
 # A sweep asks the head node several things, each of which may take a minute and a half.
 _TIMEOUT = Duration.minutes(10)
@@ -108,7 +109,9 @@ class HookFunction(Construct):
         ).create_alarm(
             self,
             "DeadLetterAlarm",
-            alarm_description=f"A message of the {id} hook could not be worked off; see its log group. Sweeps send it back",
+            alarm_description=with_runbook(
+                self, f"A message of the {id} hook could not be worked off; sweeps send it back", "dead-letters"
+            ),
             threshold=1,
             evaluation_periods=1,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,

@@ -16,6 +16,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from .problems import Problem, known
+from .runbooks import with_runbook
 from .working_hours import WorkingHours, working_hours_problems
 
 LEAST_MINUTES = 5
@@ -87,8 +88,12 @@ class IngestSchedule(Construct):
         ).create_alarm(
             scope,
             id,
-            alarm_description="For a day hardly any look at a microscope's share could begin: a transfer has been under "
-            "way since then, or none can start. docs/ingest.md, 'Nothing comes'",
+            alarm_description=with_runbook(
+                self,
+                "For a day hardly any look at a microscope's share could begin: a transfer has been under way since then, "
+                "or none can start",
+                "microscope-not-looked-at",
+            ),
             threshold=max(2, _DAY // self._gap * 97 // 100),
             evaluation_periods=1,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,

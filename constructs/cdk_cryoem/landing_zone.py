@@ -16,6 +16,7 @@ from constructs import Construct
 from .landing_policy import protect_bucket, protect_key
 from .problems import Problem, known, require
 from .replication import SecondCopy, failed_replication, replicate, second_copy_problems
+from .runbooks import with_runbook
 
 BACKUPS_PREFIX = "backups/"
 """Where in the results bucket the head node puts cryoSPARC's database."""
@@ -293,8 +294,12 @@ class LandingZone(Construct):
             threshold=1,
             evaluation_periods=1,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            alarm_description="Movies did not reach the second bucket: look at the role, its key and the bucket's policy "
-            "over there, then copy them by a batch job (docs/data-protection.md)",
+            alarm_description=with_runbook(
+                self,
+                "Movies did not reach the second bucket: look at the role, its key and the bucket's policy over there, then "
+                "copy them by a batch job",
+                "second-copy",
+            ),
         )
         alarm.add_alarm_action(cloudwatch_actions.SnsAction(topic))
         return alarm

@@ -23,6 +23,7 @@ from .ingest_tasks import task_ids, task_problems, transfers_that_ended
 from .landing_zone import DATASETS_PREFIX
 from .problems import Problem, require
 from .records_table import RecordsTable
+from .runbooks import with_runbook
 from .ssm_documents import HeadNodeDocuments
 from .waiting import Waiting, environment_text, waiting_problems
 from .working_hours import WorkingHours, working_hours_problems
@@ -34,6 +35,7 @@ TROUBLE = (
     "Node Failed",
     "Backup Failed",
     "Cost Leak Found",
+    "Spend Cap Reached",
     "Dataset Gone",
     "Dataset Not Safe",
     "File System Trouble",

@@ -13,6 +13,7 @@ from constructs import Construct
 
 from .head_node_programs import HeadNodePrograms
 from .parallel_cluster_config import HeadNode
+from .runbooks import with_runbook
 
 CLUSTER_TAG = "cryoem:cluster"
 # cloud-init runs it on the first boot only, so what takes long and may fail is a unit, which systemd starts again after a
@@ -128,7 +129,9 @@ class PcsHeadNode(Construct):
             evaluation_periods=2,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.MISSING,
-            alarm_description="The hardware under the head node has failed; EC2 moves it to another host",
+            alarm_description=with_runbook(
+                self, "The hardware under the head node has failed; EC2 moves it to another host", "head-node-hardware"
+            ),
         )
         self.recovery_alarm.add_alarm_action(cloudwatch_actions.Ec2Action(cloudwatch_actions.Ec2InstanceAction.RECOVER))
 

@@ -15,11 +15,14 @@ from .meter import MICRO
 from .nodes import Status
 
 _DAY_SECONDS = 24 * 3600
+# As SystemAlarms says it.
+STARVED_SECONDS = 30 * 60
 _UNITS = {
     "PaidNodes": "Count",
     "UsedGpus": "Count",
     "SpendThisMonth": "None",
     "LongestWait": "Seconds",
+    "StarvedLanes": "Count",
     "DatasetsArriving": "Count",
     "DatasetsLanded": "Count",
 }
@@ -53,9 +56,16 @@ def of_lanes(paid: Mapping[str, int], status: Status | None, lanes: Iterable[Lan
 
 
 def of_cluster(
-    *, status: Status | None, datasets: Iterable[Mapping[str, Any]], spend: Mapping[str, Any], now: float
+    *,
+    status: Status | None,
+    paid: Mapping[str, int] | None,
+    datasets: Iterable[Mapping[str, Any]],
+    spend: Mapping[str, Any],
+    now: float,
 ) -> dict[str, float]:
-    """Of all lanes together. spend: the month's total, empty when no job has ended in it."""
+    """Of all lanes together. paid: nodes by lane, None when EC2 did not say. spend: the month's total, empty when no job has
+    ended in it.
+    """
     known = list(datasets)
     values: dict[str, float] = {
         "DatasetsArriving": sum(item.get("state") == "arriving" for item in known),
@@ -64,8 +74,11 @@ def of_cluster(
     if "usd_micro" in spend:
         values["SpendThisMonth"] = int(spend["usd_micro"]) / MICRO
     if status is not None:
-        waits = [status.now - since for since in status.waiting_since.values()]
-        values["LongestWait"] = max([0.0, *waits])
+        waits = {lane: status.now - since for lane, since in status.waiting_since.items()}
+        values["LongestWait"] = max([0.0, *waits.values()])
+        if paid is not None:
+            starved = [lane for lane, wait in waits.items() if wait >= STARVED_SECONDS and not paid.get(lane, 0)]
+            values["StarvedLanes"] = len(starved)
     return values
 
 

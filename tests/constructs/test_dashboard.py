@@ -118,14 +118,22 @@ def test_by_default_lanes_waits_spend_and_datasets_are_shown(stack: Stack) -> No
         "Landed in a day",
         "Nodes that are paid for",
         "GPUs paid for and in use; PBR of a day",
-        "Longest wait for a node, s",
+        "Longest wait for a node, s; lanes without any",
         "Nodes that did not come up",
         "Spent this month by finished jobs, USD",
         "Datasets",
     ]
     assert set(metrics(found)) == {
         ("CryoEm/cryoem", name)
-        for name in ("PaidNodes", "UsedGpus", "SpendThisMonth", "LongestWait", "DatasetsArriving", "DatasetsLanded")
+        for name in (
+            "PaidNodes",
+            "UsedGpus",
+            "SpendThisMonth",
+            "LongestWait",
+            "StarvedLanes",
+            "DatasetsArriving",
+            "DatasetsLanded",
+        )
     } | {("Fake", "FailedNodes")}
 
 

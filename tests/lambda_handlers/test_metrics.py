@@ -71,17 +71,36 @@ def test_the_cluster_says_who_waits_what_arrives_and_what_was_spent() -> None:
         {"state": "landed", "landed_at": NOW - 24 * 3600 - 1},
     ]
     waits = status(waiting_since={"gpu4": NOW - 30, "gpu1": NOW - 700})
-    assert metrics.of_cluster(status=waits, datasets=datasets, spend={"usd_micro": 12_345_678}, now=NOW) == {
+    assert metrics.of_cluster(
+        status=waits, paid={"gpu1": 1}, datasets=datasets, spend={"usd_micro": 12_345_678}, now=NOW
+    ) == {
         "DatasetsArriving": 1,
         "DatasetsLanded": 1,
         "SpendThisMonth": 12.345678,
         "LongestWait": 700,
+        "StarvedLanes": 0,
     }
-    assert metrics.of_cluster(status=status(), datasets=[], spend={}, now=NOW)["LongestWait"] == 0
-    assert set(metrics.of_cluster(status=None, datasets=[], spend={}, now=NOW)) == {
-        "DatasetsArriving",
-        "DatasetsLanded",
-    }
+    calm = metrics.of_cluster(status=status(), paid={}, datasets=[], spend={}, now=NOW)
+    assert (calm["LongestWait"], calm["StarvedLanes"]) == (0, 0)
+    asleep = metrics.of_cluster(status=None, paid={}, datasets=[], spend={}, now=NOW)
+    assert set(asleep) == {"DatasetsArriving", "DatasetsLanded"}
+
+
+@pytest.mark.parametrize(
+    ("waits", "paid", "starved"),
+    [
+        (metrics.STARVED_SECONDS, {}, 1),
+        (metrics.STARVED_SECONDS - 1, {}, 0),
+        (metrics.STARVED_SECONDS, {"gpu4": 1}, 0),
+        (metrics.STARVED_SECONDS, None, None),
+    ],
+)
+def test_a_lane_starves_when_its_jobs_wait_and_it_has_no_node(
+    waits: int, paid: dict[str, int] | None, starved: int | None
+) -> None:
+    slurm = status(waiting_since={"gpu4": NOW - waits})
+    found = metrics.of_cluster(status=slurm, paid=paid, datasets=[], spend={}, now=NOW)
+    assert found.get("StarvedLanes") == starved
 
 
 def test_a_sweep_writes_a_line_for_the_cluster_and_each_lane_with_nodes(
