@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,8 +25,10 @@ from cdk_cryoem_lambda import receipt_document, receipts
 from cdk_cryoem_lambda.receipts import File, Look
 from cdk_cryoem_stacks.operate import verify
 from cdk_cryoem_stacks.operate.ask import Failed
+from cdk_cryoem_stacks.operate.checksums import Kept, Read, fast_crc
 from cdk_cryoem_stacks.operate.listing import ListedFile
-from cdk_cryoem_stacks.operate.verify import Receipt, Verdict, by_reports, in_bucket, on_disk, on_file_system, shown
+from cdk_cryoem_stacks.operate.verify import Receipt, Verdict, by_reports, in_bucket, on_disk, on_file_system
+from cdk_cryoem_stacks.operate.verify_text import shown
 from cryoem_head import list_files
 
 BUCKET = "cryoem-landing"
@@ -130,10 +135,10 @@ def test_what_befalls_a_file_on_the_file_system_is_found(dataset: Dataset, how: 
 @pytest.mark.parametrize("how", SPOILT)
 def test_what_befalls_a_file_on_the_share_is_found(dataset: Dataset, how: str) -> None:
     receipt = dataset.receipt()
-    assert bad(on_disk(dataset.share / "d", receipt)) == {}
+    assert bad(on_disk(dataset.share / "d", receipt)[0]) == {}
     spoil(dataset.share / "d" / "a.mrc", how)
     # What is gone from the share was purged; what has another name there is not in the bucket.
-    assert bad(on_disk(dataset.share / "d", receipt)) == {
+    assert bad(on_disk(dataset.share / "d", receipt)[0]) == {
         "renamed": {"other.mrc": "missing"}, "deleted": {},
     }.get(how, SPOILT[how])  # fmt: skip
 
@@ -166,7 +171,7 @@ def test_an_unverified_file_is_so_everywhere_however_equal_its_copies_are(datase
         by_reports(receipt),
         in_bucket(receipt, verify._current(dataset.system.clients, BUCKET, "d")),
         on_file_system(receipt, dataset.listing(), "d"),
-        on_disk(dataset.share / "d", receipt),
+        on_disk(dataset.share / "d", receipt)[0],
     ):
         assert bad(found) == {"late.mrc": "unverified"}
 
@@ -197,21 +202,88 @@ def test_what_cannot_be_read_is_not_verified(dataset: Dataset, monkeypatch: pyte
     def denied(path: Path) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(verify, "_sha256", denied)
-    assert set(bad(on_disk(dataset.share / "d", receipt)).values()) == {"unverified"}
+    monkeypatch.setattr(verify, "read_file", denied)
+    assert set(bad(on_disk(dataset.share / "d", receipt)[0]).values()) == {"unverified"}
 
 
-def test_a_manifest_without_a_sha256_cannot_prove_what_is_read(dataset: Dataset) -> None:
-    receipt = dataset.receipt()
+def without_sha256(receipt: Receipt, **kept: Any) -> Receipt:
+    """As if DataSync's reports had no checksums. kept: what S3 has of each file, by what makes it of the content."""
     lines = {
-        path: verify.Line(
-            path=path, status=line.status, size=line.size, sha256=None, version=line.version, reason=line.reason
-        )
+        path: replace(line, kept=Kept(sha256=None, **{name: of(path) for name, of in kept.items()}))
         for path, line in receipt.lines.items()
     }
-    bare = Receipt(document=receipt.document, lines=lines)
-    assert set(bad(on_file_system(bare, dataset.listing(), "d")).values()) == {"unverified"}
+    return Receipt(document=receipt.document, lines=lines)
+
+
+def content(path: str) -> bytes:
+    return b"" if path == "empty.xml" else path.encode() * 3
+
+
+def test_a_manifest_without_a_checksum_cannot_prove_what_is_read(dataset: Dataset) -> None:
+    bare = without_sha256(dataset.receipt())
+    unproven = bad(on_file_system(bare, dataset.listing(), "d"))
+    assert unproven == {name: "unverified" for name in NAMES if name != "empty.xml"}, "nothing is the same as nothing"
     assert bad(on_file_system(bare, dataset.listing(checksums=False), "d")) == {}
+
+
+def test_what_s3_keeps_stands_in_for_a_sha256_of_the_reports(dataset: Dataset) -> None:
+    def sha256(path: str) -> str:
+        return base64.b64encode(hashlib.sha256(content(path)).digest()).decode()
+
+    receipt = without_sha256(dataset.receipt(), s3_checksum=sha256, s3_algorithm=lambda path: "SHA256")
+    assert bad(on_file_system(receipt, dataset.listing(), "d")) == {}
+    assert bad(on_disk(dataset.share / "d", receipt)[0]) == {}
+    for root in (dataset.share / "d", dataset.fsx / "data" / "d"):
+        spoil(root / "a.mrc", "flipped")
+    assert bad(on_file_system(receipt, dataset.listing(), "d")) == {"a.mrc": "different"}
+    assert bad(on_disk(dataset.share / "d", receipt)[0]) == {"a.mrc": "different"}
+    in_parts = without_sha256(
+        dataset.receipt(), s3_checksum=lambda path: f"{sha256(path)}-5", s3_algorithm=lambda path: "SHA256"
+    )
+    assert set(bad(on_file_system(in_parts, dataset.listing(), "d")).values()) == {"unverified"}
+
+
+def crc64nvme(data: bytes, before: int = 0) -> int:
+    """CRC-64/NVME, bit by bit (its check value is in the catalogue of parametrised CRC algorithms)."""
+    value = before ^ 0xFFFFFFFFFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = (value >> 1) ^ (0x9A6C9329AC4BC9B5 if value & 1 else 0)
+    return value ^ 0xFFFFFFFFFFFFFFFF
+
+
+def test_a_share_is_held_to_the_crc_that_s3_keeps_where_python_computes_it(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert crc64nvme(b"123456789") == 0xAE8B14860A799888
+    assert crc64nvme(b"6789", crc64nvme(b"12345")) == 0xAE8B14860A799888
+    receipt = without_sha256(
+        dataset.receipt(),
+        s3_checksum=lambda path: base64.b64encode(crc64nvme(content(path)).to_bytes(8, "big")).decode(),
+        s3_algorithm=lambda path: "CRC64NVME",
+    )
+    monkeypatch.setitem(sys.modules, "awscrt.checksums", None)
+    assert fast_crc() is None
+    found, _ = on_disk(dataset.share / "d", receipt)
+    assert set(bad(found).values()) == {"unverified"}
+    assert "pip install awscrt" in next(each.reason for each in found if each.status == "unverified")
+    library = ModuleType("awscrt.checksums")
+    library.crc64nvme = crc64nvme  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "awscrt", ModuleType("awscrt"))
+    monkeypatch.setitem(sys.modules, "awscrt.checksums", library)
+    assert bad(on_disk(dataset.share / "d", receipt)[0]) == {}
+    spoil(dataset.share / "d" / "a.mrc", "flipped")
+    assert bad(on_disk(dataset.share / "d", receipt)[0]) == {"a.mrc": "different"}
+
+
+def test_the_sha256_of_the_reports_goes_over_what_s3_keeps() -> None:
+    """S3 has what it was sent; the report has what was on the share."""
+    kept = Kept(sha256="00" * 32, s3_checksum=base64.b64encode(b"\1" * 32).decode(), s3_algorithm="SHA256")
+    assert kept.same("00" * 32) is True
+    assert kept.same("01" * 32) is False
+    assert Kept(sha256=None).same("00" * 32) is None
+    assert Read(length=1, sha256="x").crc64nvme is None
 
 
 def test_a_sentinel_that_somebody_put_there_is_excused_when_the_receipt_is_complete(dataset: Dataset) -> None:
@@ -245,9 +317,113 @@ def test_a_flipped_byte_on_the_file_system_is_named(dataset: Dataset, capsys: py
     assert run("verify", "d") == 0
     assert run("verify", "d", "--checksums") == 1
     said = capsys.readouterr()
-    assert '"zeile\\numbruch.tif"  (its SHA-256 is not that of the manifest)' in said.out
-    assert said.out.rstrip().endswith("d is NOT safe to purge from the microscope disk")
+    assert '"zeile\\numbruch.tif"  (its checksum is not that of the manifest)' in said.out
+    assert "The file system has 1 file otherwise or not compared; that says nothing of the microscope disk" in said.out
+    assert said.out.rstrip().endswith("\nd is safe to purge from the microscope disk"), "the file system is a cache"
     assert "cryoem verify: not all of d is verified" in said.err
+
+
+@pytest.mark.parametrize("where", ["share", "bucket"])
+def test_a_flipped_byte_elsewhere_keeps_the_microscopes_disk(
+    dataset: Dataset, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.write()
+    if where == "share":
+        spoil(dataset.share / "d" / "a.mrc", "flipped")
+    else:
+        dataset.s3.put_object(Bucket=BUCKET, Key="datasets/d/a.mrc", Body=b"b.mrc" * 3)
+    assert run("verify", "d", "--share", str(dataset.share)) == 1
+    assert capsys.readouterr().out.rstrip().endswith("d is NOT safe to purge from the microscope disk")
+
+
+def test_reports_without_checksums_do_not_speak_against_the_receipt(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.lines = [replace(line, sha256=None, s3_checksum="abc=", s3_algorithm="CRC64NVME") for line in dataset.lines]
+    dataset.write()
+    assert run("verify", "d", "--checksums") == 1
+    out = capsys.readouterr().out
+    assert "(its reports have no SHA-256" in out
+    assert "The file system has 5 files otherwise or not compared" in out
+    assert out.rstrip().endswith("\nd is safe to purge from the microscope disk")
+    assert run("verify", "d", "--checksums", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verified"], found["safe_to_purge"]) == (False, True)
+
+
+# ---- what patterns leave on the share ------------------------------------------------------------------------------
+
+MICROSCOPES = """
+microscopes:
+  - {name: krios, software: epu, agent_arn: "arn:aws:datasync:us-east-1:123456789012:agent/agent-0123456789abcdef0",
+     nfs: {host: krios, path: /data}, exclude_patterns: ["*/atlas"]}
+"""
+TALOS = """\
+  - {name: talos, agent_arn: "arn:aws:datasync:us-east-1:123456789012:agent/agent-0123456789abcdef1",
+     nfs: {host: talos, path: /data}}
+"""
+LEFT = ["Thumbs.db", "Images-Disc1/FoilHole_1.jpg", "atlas/Atlas_1.mrc", "writing.mrc.part"]
+
+
+def leave(dataset: Dataset, *names: str) -> None:
+    for name in names:
+        path = dataset.share / "d" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_what_patterns_leave_on_the_share_is_counted_and_not_missing(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every dataset of EPU has such files."""
+    with Path("cryoem.yaml").open("a") as file:
+        file.write(MICROSCOPES)
+    dataset.write()
+    leave(dataset, *LEFT)
+    assert run("verify", "d", "--share", str(dataset.share)) == 0
+    out = capsys.readouterr().out
+    assert "4 files of the share are in no manifest, because patterns leave them there: purge what it lists" in out
+    assert run("verify", "d", "--share", str(dataset.share), "--json") == 0
+    found = json.loads(capsys.readouterr().out)["ways"]["share here"]
+    assert (sorted(found["left_out"]), found["missing"]) == (sorted(LEFT), 0)
+    leave(dataset, "forgotten.mrc")
+    assert run("verify", "d", "--share", str(dataset.share)) == 1
+    assert "forgotten.mrc  (on the share, and not in the bucket)" in capsys.readouterr().out
+
+
+def test_of_several_microscopes_all_agree_or_one_is_named(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("cryoem.yaml").open("a") as file:
+        file.write(MICROSCOPES + TALOS)
+    dataset.write()
+    leave(dataset, *LEFT)
+    share = ("--share", str(dataset.share))
+    assert run("verify", "d", *share, "--microscope", "krios") == 0
+    capsys.readouterr()
+    assert run("verify", "d", *share) == 1, "talos leaves neither previews nor an atlas"
+    out = capsys.readouterr().out
+    assert "Atlas_1.mrc  (on the share" in out
+    assert "Thumbs.db  (on the share" not in out
+    assert run("verify", "d", *share, "--microscope", "polara") == 1
+    assert "--microscope: got polara, allowed: krios, talos" in capsys.readouterr().err
+
+
+def test_without_the_file_what_is_never_copied_is_left_out(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.write()
+    leave(dataset, "Thumbs.db", "writing.mrc.part")
+    system = ("--name", "cryoem", "--region", "us-east-1", "--share", str(dataset.share))
+    assert run("verify", "d", *system) == 0
+    leave(dataset, "atlas/Atlas_1.mrc")
+    assert run("verify", "d", *system) == 1
+    assert "Atlas_1.mrc  (on the share" in capsys.readouterr().out
+
+
+def test_a_file_that_the_manifest_has_is_compared_whatever_patterns_say(dataset: Dataset) -> None:
+    receipt = dataset.receipt()
+    spoil(dataset.share / "d" / "a.mrc", "flipped")
+    found, left = on_disk(dataset.share / "d", receipt, lambda name: True)
+    assert (bad(found), left) == ({"a.mrc": "different"}, [])
 
 
 def test_twenty_names_of_each_kind_are_shown_and_json_has_all(

@@ -87,6 +87,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the microscope's share as it is mounted here; its files are read too",
     )
     verify.add_argument(
+        "--microscope",
+        metavar="NAME",
+        help="with --share: whose patterns say what is left out there; default: all agree",
+    )
+    verify.add_argument(
         "--json", action="store_true", help="print one JSON document, with every file that is not verified"
     )
     verify.set_defaults(run=_verify)
@@ -133,6 +138,8 @@ def _target(parsed: argparse.Namespace) -> Target | None:
         print(f"cryoem {parsed.command}: --region is for --name; the file names its region", file=sys.stderr)
         return None
     # Imported here: the rules bring the CDK with them, which takes seconds.
+    from cdk_cryoem.ingest_patterns import excluded
+
     from ..config_file import ConfigError, load
 
     file = config_file(parsed.config)
@@ -150,6 +157,7 @@ def _target(parsed: argparse.Namespace) -> Target | None:
         has_cryosparc=config.cryosparc is not None,
         has_desktop=config.head_node.remote_desktop_from is not None,
         file=file,
+        leaves_out={each.name: excluded(each.software, each.exclude_patterns) for each in config.microscopes},
     )
 
 
@@ -338,7 +346,7 @@ def _status(parsed: argparse.Namespace) -> int:
 
 
 def _verify(parsed: argparse.Namespace) -> int:
-    from . import land, verify
+    from . import land, left_out, verify, verify_text
     from .ask import Failed
     from .find import storage
     from .records import Records
@@ -352,10 +360,17 @@ def _verify(parsed: argparse.Namespace) -> int:
             raise Failed(land.unknown(parsed.dataset, (str(each["sk"]) for each in records.items(land.KIND))))
         bucket = storage(clients, found.target).landing_bucket
         seen = verify.look(
-            clients, found, bucket, parsed.dataset, checksums=parsed.checksums, share=parsed.share, say=say
+            clients,
+            found,
+            bucket,
+            parsed.dataset,
+            checksums=parsed.checksums,
+            share=parsed.share,
+            leaves_out=left_out.of(found.target.leaves_out, parsed.microscope) if parsed.share else None,
+            say=say,
         )
         # A name may hold bytes that are no UTF-8.
-        text = json.dumps(seen.document(), indent=2) if parsed.json else verify.as_text(seen)
+        text = json.dumps(seen.document(), indent=2) if parsed.json else verify_text.as_text(seen)
         print(text.encode(errors="backslashreplace").decode())
         if not seen.verified:
             raise Failed(f"not all of {parsed.dataset} is verified")

@@ -39,7 +39,8 @@ class Target:
 
     account: that of the file, None when it names none. stop_after_minutes: when the hooks stop an idle head node, 0 for
     never, None when no file was read. recipe: what starts on landed datasets, empty for nothing or when no file was read.
-    has_cryosparc, has_desktop: whether the file says so, None when no file was read. file: where it is.
+    has_cryosparc, has_desktop: whether the file says so, None when no file was read. file: where it is. leaves_out: by
+    microscope, the patterns of what is not copied from its share; None when no file was read.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Target:
     has_cryosparc: bool | None = None
     has_desktop: bool | None = None
     file: Path | None = None
+    leaves_out: Mapping[str, tuple[str, ...]] | None = None
 
     @property
     def stack(self) -> str:

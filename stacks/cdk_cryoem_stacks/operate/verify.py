@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .ask import Failed, ask, find
+from .checksums import Kept, Read
+from .checksums import read as read_file
 from .find import Clients, System
 from .listing import ListedFile, file_listing
-from .words import moment, several, size
+from .words import several
 
 DATASETS_PREFIX = "datasets/"
 Status = Literal["verified", "missing", "different", "unverified", "unknown"]
 STATUSES: tuple[Status, ...] = ("verified", "missing", "different", "unverified", "unknown")
-MOST_NAMES = 20
+FILE_SYSTEM = "file system"
+LeavesOut = Callable[[str], bool]
+"""Whether a file is not copied, by its path from the share's folder on."""
 _WORKERS = 8
 
 
@@ -32,7 +36,7 @@ class Line:
     path: str
     status: Status
     size: int
-    sha256: str | None
+    kept: Kept
     version: str | None
     reason: str
 
@@ -65,11 +69,15 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """One of the three comparisons. verdicts: None when it could not be made; note: how it was, or why not."""
+    """One of the three comparisons. verdicts: None when it could not be made; note: how it was, or why not.
+
+    left_out: files that are there, and that the microscopes' patterns leave where they are.
+    """
 
     name: str
     note: str
     verdicts: Sequence[Verdict] | None
+    left_out: Sequence[str] = ()
 
     @property
     def good(self) -> bool:
@@ -92,18 +100,34 @@ class Seen:
     @property
     def verified(self) -> bool:
         """Whether the receipt is complete, and every place that was looked at agrees with it."""
-        return self.receipt.complete and all(way.good for way in self.ways if way.verdicts is not None)
+        return self.receipt.complete and all(way.good for way in self._looked_at)
+
+    @property
+    def safe_to_purge(self) -> bool:
+        """Whether the microscope's disk may be purged of it: as `verified`, whatever somebody did on the file system."""
+        return self.receipt.complete and all(way.good for way in self._looked_at if way.name != FILE_SYSTEM)
+
+    @property
+    def file_system(self) -> Way | None:
+        """The comparison with the file system, if it was made."""
+        return next((way for way in self._looked_at if way.name == FILE_SYSTEM), None)
+
+    @property
+    def _looked_at(self) -> list[Way]:
+        return [way for way in self.ways if way.verdicts is not None]
 
     def document(self) -> dict[str, Any]:
         """For programs."""
         return {
             "dataset": self.dataset,
             "verified": self.verified,
+            "safe_to_purge": self.safe_to_purge,
             "receipt": dict(self.receipt.document),
             "ways": {
                 way.name: {
                     "looked": way.verdicts is not None,
                     "note": way.note,
+                    "left_out": list(way.left_out),
                     **{status: way.count(status) for status in STATUSES},
                     "files": [
                         {"path": each.path, "status": each.status, "reason": each.reason}
@@ -138,7 +162,7 @@ def _line(text: bytes) -> Line:
         path=found["path"],
         status=found["status"],
         size=int(found["size"]),
-        sha256=found["sha256"],
+        kept=Kept(sha256=found["sha256"], s3_checksum=found.get("s3_checksum"), s3_algorithm=found.get("s3_algorithm")),
         version=found["version"],
         reason=found["reason"],
     )
@@ -161,22 +185,25 @@ def look(
     *,
     checksums: bool = False,
     share: Path | None = None,
+    leaves_out: LeavesOut | None = None,
     say: Callable[[str], None],
 ) -> Seen:
-    """Hold a dataset's manifest to its places. share: where the microscope's share is mounted here. Errors: Failed."""
+    """Hold a dataset's manifest to its places. share: where the microscope's share is mounted here. leaves_out: which of its files
+    are not copied; default none. Errors: Failed.
+    """
     receipt = read(clients, bucket, dataset)
     if receipt is None:
         raise Failed(
             f"{dataset} has no receipt yet: the hook writes it within a quarter of an hour after the dataset has landed"
             " (cryoem status; docs/receipts.md)"
         )
-    on_share = None if share is None else on_disk(share / dataset, receipt)
+    on_share = None if share is None else _on_share(share, dataset, receipt, leaves_out)
     return Seen(
         dataset=dataset,
         receipt=receipt,
         ways=[
             Way(name="share", note="by DataSync's task reports", verdicts=by_reports(receipt)),
-            *([] if on_share is None else [Way(name="share here", note=f"{share}, read", verdicts=on_share)]),
+            *([] if on_share is None else [on_share]),
             Way(
                 name="bucket", note="current versions", verdicts=in_bucket(receipt, _current(clients, bucket, dataset))
             ),
@@ -185,10 +212,19 @@ def look(
     )
 
 
+def _on_share(share: Path, dataset: str, receipt: Receipt, leaves_out: LeavesOut | None) -> Way:
+    def left(name: str) -> bool:
+        return leaves_out is not None and leaves_out(f"/{dataset}/{name}")
+
+    verdicts, left_out = on_disk(share / dataset, receipt, left)
+    note = f"{share}, read" + (f"; {several(len(left_out), 'file')} that patterns leave there" if left_out else "")
+    return Way(name="share here", note=note, verdicts=verdicts, left_out=left_out)
+
+
 def _on_file_system(
     clients: Clients, found: System, dataset: str, receipt: Receipt, *, checksums: bool, say: Callable[[str], None]
 ) -> Way:
-    name = "file system"
+    name = FILE_SYSTEM
     try:
         listed = file_listing(clients, found, folder=f"data/{dataset}", checksums=checksums, say=say)
     except Failed as problem:
@@ -230,33 +266,39 @@ def on_file_system(receipt: Receipt, listed: Iterable[ListedFile], dataset: str)
             return "missing", "not on the file system"
         if file.error:
             return "unverified", file.error
-        return _same(line, file.size, file.sha256)
+        return _same(line, file.size, None if file.sha256 is None else Read(length=file.size, sha256=file.sha256))
 
     return _judged(receipt, judge, there)
 
 
-def on_disk(folder: Path, receipt: Receipt) -> list[Verdict]:
+def on_disk(
+    folder: Path, receipt: Receipt, leaves_out: LeavesOut = lambda name: False
+) -> tuple[list[Verdict], list[str]]:
     """Held to the files of a folder of this machine, each of which is read. What is gone from there is not judged.
 
-    A file that the manifest does not have is missing: it is here, and not in the bucket. Errors: Failed.
+    A file that the manifest does not have is missing: it is here, and not in the bucket; unless it is of those that are left
+    out, whose names are the second half of the answer. Errors: Failed.
     """
     if not folder.is_dir():
         raise Failed(f"there is no folder {folder}: --share wants the share as it is mounted here")
-    names = list(_walk(folder))
+    there = list(_walk(folder))
+    left_out = [name for name in there if name not in receipt.lines and leaves_out(name)]
+    without = set(left_out)
+    names = [name for name in there if name not in without]
 
     def judge(name: str) -> Verdict:
         line = receipt.lines.get(name)
         try:
-            length, digest = _sha256(folder / name)
+            found = read_file(folder / name)
         except OSError as error:
             return Verdict(path=name, status="unverified", reason=error.strerror or str(error))
         if line is None or line.status == "missing":
             return Verdict(path=name, status="missing", reason="on the share, and not in the bucket")
-        status, reason = _same(line, length, digest)
+        status, reason = _same(line, found.length, found)
         return Verdict(path=name, status=status, reason=reason)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(judge, names))
+        return list(pool.map(judge, names)), left_out
 
 
 def _judged(receipt: Receipt, judge: Callable[[Line], tuple[Status, str]], there: Iterable[str]) -> list[Verdict]:
@@ -268,13 +310,16 @@ def _judged(receipt: Receipt, judge: Callable[[Line], tuple[Status, str]], there
     return found + [Verdict(path=path, status="unknown", reason="not in the manifest") for path in extra]
 
 
-def _same(line: Line, length: int, digest: str | None) -> tuple[Status, str]:
+def _same(line: Line, length: int, content: Read | None) -> tuple[Status, str]:
+    """content: None when the file was not read."""
     if length != line.size:
         return "different", f"{length} bytes, {line.size} in the manifest"
-    if digest is not None and line.sha256 is not None and digest != line.sha256:
-        return "different", "its SHA-256 is not that of the manifest"
-    if digest is not None and line.sha256 is None:
-        return "unverified", "the manifest has no SHA-256 to hold it to"
+    if content is not None and length:
+        same = line.kept.same(content.sha256, content.crc64nvme)
+        if same is False:
+            return "different", "its checksum is not that of the manifest"
+        if same is None:
+            return "unverified", line.kept.why_not
     return _no_better(line)
 
 
@@ -311,42 +356,3 @@ def _walk(folder: Path) -> Iterator[str]:
             path = Path(here) / name
             if stat.S_ISREG(path.lstat().st_mode):
                 yield path.relative_to(folder).as_posix()
-
-
-def _sha256(path: Path) -> tuple[int, str]:
-    digest, length = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            length += len(block)
-    return length, digest.hexdigest()
-
-
-def as_text(seen: Seen) -> str:
-    """For people."""
-    document = seen.receipt.document
-    lines = [
-        f"{seen.dataset}: {several(int(document['files']), 'file')}, {size(float(document['bytes']))};"
-        f" receipt of {moment(float(document['made_at']))}: {'complete' if seen.receipt.complete else 'not complete'}",
-        *(f"  because {reason}" for reason in document["reasons"]),
-        "",
-        f"{'':12}{''.join(f'{status:>12}' for status in STATUSES)}",
-    ]
-    for way in seen.ways:
-        counts = "".join(f"{way.count(status):>12,}" for status in STATUSES) if way.verdicts is not None else ""
-        lines.append(f"{way.name:12}{counts}  {way.note}")
-    for way in seen.ways:
-        for status in STATUSES[1:]:
-            bad = [each for each in way.verdicts or () if each.status == status]
-            if bad:
-                lines += ["", f"{status}, {way.name}:"]
-                lines += [f"  {shown(each.path)}  ({shown(each.reason)})" for each in bad[:MOST_NAMES]]
-                if len(bad) > MOST_NAMES:
-                    lines.append(f"  and {len(bad) - MOST_NAMES} more (--json has all)")
-    said = "safe to purge from the microscope disk" if seen.verified else "NOT safe to purge from the microscope disk"
-    return "\n".join([*lines, "", f"{seen.dataset} is {said}"])
-
-
-def shown(name: str) -> str:
-    """A name on one line that a terminal shows: what is not printable is escaped, as in JSON."""
-    return name if name.isprintable() else json.dumps(name)
