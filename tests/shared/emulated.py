@@ -7,7 +7,7 @@ templates give them, and so is the record table. So every policy that is enforce
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -73,16 +73,21 @@ def emulator(root: Path, patch: Any) -> Iterator[Emulator]:
 
 @dataclass
 class System:
-    """A system of which storage and ingest are deployed. stacks: the templates by the stacks' real names."""
+    """A system of which storage and ingest are deployed. stacks: the templates by the stacks' real names.
+
+    protected: those of parts whose stacks have termination protection, which the CDK's CLI switches on.
+    """
 
     emulator: Emulator
     stacks: Mapping[str, Template]
     parts: Sequence[str] = ("storage", "ingest")
+    protected: Collection[str] = ()
 
     def deploy(self) -> None:
         """Create the stacks, and the roles of those that are not deployed."""
         for stack in self._parts():
-            self._cloudformation("create_stack", stack)
+            protected = stack.rpartition("-")[2] in self.protected
+            self._cloudformation("create_stack", stack, EnableTerminationProtection=protected)
         for name, role in self.simulated.roles.items():
             if name.partition("/")[0] not in self._parts():
                 self.make_role(role)
@@ -96,6 +101,8 @@ class System:
             if self._part(stacks[stack]) != self._part(self.stacks[stack]):
                 self._cloudformation("update_stack", stack, stacks[stack])
         self.stacks = stacks
+        # Of what there was before; who may what stays as it was made.
+        self.__dict__.pop("deployed", None)
 
     @cached_property
     def deployed(self) -> Deployed:
@@ -143,10 +150,10 @@ class System:
     def _parts(self) -> list[str]:
         return [stack for part in self.parts for stack in self.stacks if stack.endswith(f"-{part}")]
 
-    def _cloudformation(self, verb: str, stack: str, template: Template | None = None) -> None:
+    def _cloudformation(self, verb: str, stack: str, template: Template | None = None, **more: Any) -> None:
         cloudformation = self.emulator.make("cloudformation")
         body = json.dumps(self._part(template or self.stacks[stack]))
-        getattr(cloudformation, verb)(StackName=stack, TemplateBody=body, Capabilities=["CAPABILITY_NAMED_IAM"])
+        getattr(cloudformation, verb)(StackName=stack, TemplateBody=body, Capabilities=["CAPABILITY_NAMED_IAM"], **more)
 
         def status() -> str:
             found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]

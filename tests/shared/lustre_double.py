@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 from deployed import Deployed
 
-from cdk_cryoem_twin.emulator.lustre_sync import Association, export_once, import_once
+from cdk_cryoem_twin.emulator.lustre_sync import (
+    Association,
+    export_all,
+    export_once,
+    files_of,
+    import_once,
+    miss_what_changed,
+)
 
 # The twin waits until a file has not been written to for a moment; nobody writes meanwhile here.
 _LATER_SECONDS = 60
@@ -25,7 +33,9 @@ class LustreDouble:
 
     def __init__(self, root: Path, deployed: Deployed, s3: Any) -> None:
         self.root, self._s3 = root, s3
-        self._associations = []
+        ((stack, logical, _),) = deployed.of_type("AWS::FSx::FileSystem")
+        self.id = deployed.name(stack, logical)
+        self.associations: dict[str, Association] = {}
         for _, _, found in deployed.of_type("AWS::FSx::DataRepositoryAssociation"):
             bucket, _, prefix = found["DataRepositoryPath"].removeprefix("s3://").partition("/")
             association = Association(
@@ -37,7 +47,9 @@ class LustreDouble:
                 import_what_is_there=str(found.get("BatchImportMetaDataOnCreate")).lower() == "true",
             )
             association.folder.mkdir(parents=True)
-            self._associations.append(association)
+            self.associations[found["FileSystemPath"].rstrip("/")] = association
+            if association.import_what_is_there and not association.imports:
+                import_once(association, s3, whatever=True)
 
     @property
     def data(self) -> Path:
@@ -56,7 +68,7 @@ class LustreDouble:
     def synchronise(self) -> None:
         """Both directions of all associations. Errors: RefusedError."""
         try:
-            for association in self._associations:
+            for association in self.associations.values():
                 if association.imports:
                     import_once(association, self._s3)
                 if "DELETED" in association.exports:
@@ -72,12 +84,41 @@ class LustreDouble:
             self._s3.delete_object(Bucket=association.bucket, Key=association.prefix + name)
             del association.files[name]
 
-    def release(self, name: str) -> None:
-        """Drop a movie's content; the next look at it reads it from S3 again."""
-        for association in self._associations:
-            if association.folder == self.data:
-                association.imported.pop(name, None)
-                (self.data / name).unlink(missing_ok=True)
+    def switch_export(self, path: str, events: frozenset[str]) -> None:
+        """What is exported by itself from now on. What was written while nothing was is for a task."""
+        association = self.associations[path]
+        if events and not association.exports:
+            miss_what_changed(association)
+        association.exports = events
+
+    def export(self, path: str, below: str) -> int:
+        """An export task; how many files there were."""
+        return export_all(self.associations[path], self._s3, below=below)
+
+    def release(self, path: str, below: str, *, idle_seconds: float, now: float) -> list[str]:
+        """Drop content that is in S3 as it is and that nobody used for so long; the next look reads it from S3 again."""
+        association, released = self.associations[path], []
+        for name, file in list(files_of(association)):
+            idle = now - max(file.stat().st_atime, file.stat().st_mtime) > idle_seconds
+            as_in_s3 = _stamp(file) == association.files.get(name) and name in association.imported
+            if name.startswith(f"{below}/") and idle and as_in_s3:
+                file.unlink()
+                del association.imported[name]
+                released.append(name)
+        return released
+
+    def hsm_states(self, paths: list[str]) -> dict[str, list[str]]:
+        """What `lfs hsm_state` says of files, as the head node's list-files asks it."""
+        return {path: list(self._state(Path(path))) for path in paths}
+
+    def _state(self, path: Path) -> Iterator[str]:
+        for association in self.associations.values():
+            if path.is_relative_to(association.folder):
+                known = association.files.get(str(path.relative_to(association.folder)))
+                if known is not None:
+                    yield from ("exists", "archived")
+                    if known != _stamp(path):
+                        yield "dirty"
 
     def empty(self, folder: Path) -> None:
         """rm -rf FOLDER/*."""
@@ -90,3 +131,8 @@ class LustreDouble:
     def delete(self) -> None:
         """The file system goes, with everything on it."""
         shutil.rmtree(self.root)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.lstat()
+    return status.st_mtime_ns, status.st_size

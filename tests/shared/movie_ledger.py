@@ -32,7 +32,10 @@ class Ledger:
         self.s3: Any = system.emulator.make("s3")
         self.bucket = system.landing_bucket
         self.landed: dict[Version, str] = {}
+        self.sizes: dict[Version, int] = {}
+        self.landed_on: dict[Version, float] = {}
         self.day = 0.0
+        self._latest: list[Version] = []
         self._written: dict[str, set[str]] = defaultdict(set)
         self._replaced_on: dict[Version, float] = {}
         self.policy_is_as_deployed()
@@ -48,10 +51,12 @@ class Ledger:
     def look(self) -> None:
         """Every version that landed is there, none is hidden, new ones are what somebody wrote. Errors: LostError."""
         there: dict[Version, bool] = {}
+        sizes: dict[Version, int] = {}
         for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=MOVIES):
             if page.get("DeleteMarkers"):
                 raise LostError(f"a delete marker hides {page['DeleteMarkers'][0]['Key']}")
             there |= {(found["Key"], found["VersionId"]): found["IsLatest"] for found in page.get("Versions", [])}
+            sizes |= {(found["Key"], found["VersionId"]): found["Size"] for found in page.get("Versions", [])}
         gone = sorted(set(self.landed) - set(there))
         if gone:
             raise LostError(f"{len(gone)} versions are gone, {gone[0]} for one")
@@ -59,7 +64,8 @@ class Ledger:
             content = self._digest(version)
             if content not in self._written[version[0]] and not _RECEIPT.fullmatch(version[0]):
                 raise LostError(f"{version} has a content that nobody wrote")
-            self.landed[version] = content
+            self.landed[version], self.landed_on[version], self.sizes[version] = content, self.day, sizes[version]
+        self._latest = sorted(version for version, latest in there.items() if latest)
         for version, latest in there.items():
             if not latest:
                 self._replaced_on.setdefault(version, self.day)
@@ -83,6 +89,10 @@ class Ledger:
         answer = self.s3.get_object(Bucket=self.bucket, Key=version[0], VersionId=version[1])
         return hashlib.sha256(answer["Body"].read()).hexdigest()
 
+    def current_versions(self) -> list[Version]:
+        """Those that are the latest, as of the last look."""
+        return self._latest
+
     def current(self) -> dict[str, int]:
         """Sizes of the movies as S3 lists them."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=MOVIES)
@@ -90,7 +100,7 @@ class Ledger:
 
     def days_to_the_first_expiration(self) -> float:
         """How long nothing that was replaced is due: so long is promised for each version."""
-        rules = (rule.get("NoncurrentVersionExpiration") for rule in self._rules())
+        rules = (rule.get("NoncurrentVersionExpiration") for rule in self.rules())
         kept = min((float(rule["NoncurrentDays"]) for rule in rules if rule), default=float("inf"))
         oldest = min(self._replaced_on.values(), default=self.day)
         return oldest + kept - self.day
@@ -98,7 +108,7 @@ class Ledger:
     def live_for(self, days: float) -> None:
         """Days pass, and S3 does what the deployed rules say; no policy is above it."""
         self.day += days
-        for rule in self._rules():
+        for rule in self.rules():
             unknown = set(rule) - _OF_WHICH - _HARMLESS - _PLAYED - {"TagFilters"}
             if unknown or ("TagFilters" in rule and _PLAYED & set(rule)):
                 raise ValueError(f"a lifecycle rule like {rule} is not played here")
@@ -117,8 +127,8 @@ class Ledger:
         if replaced is not None and after is not None and self.day - replaced >= float(after):
             self.s3.delete_object(Bucket=self.bucket, Key=key, VersionId=version_id)
 
-    def _rules(self) -> list[Json]:
-        """From the template: the emulator's CloudFormation leaves lifecycles out."""
+    def rules(self) -> list[Json]:
+        """The bucket's lifecycle. From the template: the emulator's CloudFormation leaves lifecycles out."""
         deployed = self.system.deployed
         (found,) = (
             bucket.get("LifecycleConfiguration", {}).get("Rules", [])

@@ -1,8 +1,9 @@
-"""Everything that a system and its people can do to movies, step by step, on the emulator's real S3.
+"""A system with its microscope, its file system and its people, on the emulator's real S3: what happens to movies by itself.
 
 DataSync is the twin's own, under the task's role. The file system is synchronised under the role that FSx makes for it, which
 is given every right here. Hooks are the shipped ones, under their roles and with their environment. Who tries to delete
-does so under their own policies. Played are: days, S3's lifecycle, and a share that is a folder.
+does so under their own policies. The second copy is S3's own replication. Played are: days, S3's lifecycle, FSx's API, and a
+share that is a folder. What operators do is in movie_operators.py, in which order all of it comes in movie_steps.py.
 """
 
 from __future__ import annotations
@@ -18,29 +19,33 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import boto3
-from botocore.exceptions import ClientError
+from deep_archive import DAY, SMALLEST, DeepArchive
 from deployed import Template
 from emulated import Make, System
+from fsx_double import FsxDouble
 from iam_simulator import ADMINISTRATOR, Principal
 from lustre_double import LustreDouble, RefusedError
 from movie_ledger import MOVIES, Ledger, LostError
+from second_copy import SecondCopy
 
 from cdk_cryoem_lambda import dataset_hook, receipt_hook
 from cdk_cryoem_lambda.reconcile import datasets
-from cdk_cryoem_stacks.archive.bucket import Movies
-from cdk_cryoem_stacks.archive.decide import FINISHED
+from cdk_cryoem_stacks.operate.find import Clients
+from cdk_cryoem_stacks.operate.records import Records
 from cdk_cryoem_twin.environment import REGION
 from cdk_cryoem_twin.waiting import wait_for
 
 _FIRST_MTIME_NS = 1_700_000_000_000_000_000
+HEAD_NODE = "i-0123456789abcdef0"
+"""Nothing is deployed of the cluster: its head node is gone, which keeps nobody from looking at datasets."""
 
 
 class World:
-    """A system with its microscope, file system, hooks and people; the ledger of its movies.
+    """A system with its microscope, file systems, archive, second copy, hooks and people; the ledger of its movies.
 
     share: the folder that is the microscope's share. file_systems: where file systems are. other_stacks: templates of
     the same system with another configuration.
@@ -57,14 +62,30 @@ class World:
     ) -> None:
         self.system, self.rng, self.share = system, rng, share
         self.ledger = Ledger(system)
-        self.refused = 0
+        self.refused = self.killed = self.torn_down = self.released = self.restored = 0
         self.safe: set[str] = set()
-        self._file_systems, self._other_stacks = file_systems, other_stacks
+        self.finished: set[str] = set()
+        self.words: dict[str, str] = {}
+        self.archive = DeepArchive(self.ledger, self.now)
+        self.second = SecondCopy(system)
+        self.fsx = FsxDouble(self.now)
+        self.retained: list[LustreDouble] = []
+        self.other_stacks = other_stacks
+        self._file_systems = file_systems
         self._made = 0
         self._sessions: dict[str, Make] = {}
         self._s3: dict[str, Any] = {}
         self._hooks: dict[str, Any] = {}
-        self._mount()
+        self.mount()
+
+    def now(self) -> float:
+        """Epoch seconds, with the days that have passed."""
+        return time.time() + self.ledger.day * DAY
+
+    def look(self) -> None:
+        """After whatever happened: every version is there, here and in the second copy. Errors: LostError."""
+        self.ledger.look()
+        self.second.look(self.ledger)
 
     # People
 
@@ -74,15 +95,16 @@ class World:
         simulated = self.system.simulated
         path = "/aws-service-role/s3.data-source.lustre.fsx.amazonaws.com/"
         others = {
-            "administrator": simulated.outsider(f"{self._system_name}-Administrator", ADMINISTRATOR),
-            "fsx": simulated.outsider(f"AWSServiceRoleForFSxS3Access_{self._system_name}", ADMINISTRATOR, path=path),
+            "administrator": simulated.outsider(f"{self.name}-Administrator", ADMINISTRATOR),
+            "fsx": simulated.outsider(f"AWSServiceRoleForFSxS3Access_{self.name}", ADMINISTRATOR, path=path),
         }
         for other in others.values():
             self.system.make_role(other)
         return {name: role for name, role in simulated.roles.items() if "BreakGlass" not in name} | others
 
     @property
-    def _system_name(self) -> str:
+    def name(self) -> str:
+        """The system's."""
         return next(iter(self.system.stacks)).partition("-")[0]
 
     def client(self, who: str) -> Any:
@@ -90,6 +112,21 @@ class World:
         if who not in self._s3:
             self._s3[who] = self._clients(self.people[who].arn)("s3")
         return self._s3[who]
+
+    @cached_property
+    def operators(self) -> Clients:
+        """An administrator's clients, as the commands make them."""
+        make = self._clients(self.people["administrator"].arn)
+        found = {service: make(service) for service in ("dynamodb", "ec2", "cloudformation")}
+        return cast(
+            Clients, SimpleNamespace(fsx=self.fsx, s3=self.archive.client(self.client("administrator")), **found)
+        )
+
+    @property
+    def records(self) -> Records:
+        """The hooks' table, as operators reach it."""
+        ((stack, logical, _),) = self.system.deployed.of_type("AWS::DynamoDB::Table")
+        return Records(self.operators, self.system.deployed.name(stack, logical))
 
     def _clients(self, role_arn: str) -> Make:
         if role_arn not in self._sessions:
@@ -101,9 +138,9 @@ class World:
     def record(self) -> None:
         """New movies, in a dataset that is there or a new one."""
         folders = sorted(path for path in self.share.iterdir() if path.is_dir())
-        dataset = self.rng.choice([*folders[-3:], self.share / self._new("day")])
+        dataset = self.rng.choice([*folders[-3:], self.share / self.new("day")])
         for _ in range(self.rng.randint(1, 3)):
-            size = self.rng.choice([0, 1, 200, 5000])
+            size = self.rng.choice([0, 1, 200, SMALLEST, SMALLEST])
             self._put(dataset / self.rng.choice(["", "Images-Disc1"]) / self._new_movie(), self.rng.randbytes(size))
 
     def spoil(self) -> None:
@@ -142,13 +179,14 @@ class World:
         os.utime(draft, ns=(time.time_ns(), _FIRST_MTIME_NS + self._made * 1_000_000_000))
         draft.replace(path)
 
-    def _new(self, kind: str) -> str:
+    def new(self, kind: str) -> str:
+        """A name that nothing has."""
         self._made += 1
         return f"{kind}-{self._made:04}"
 
     def _new_movie(self) -> str:
         name = self.rng.choice(["FoilHole {}.tiff", "Größe {}.mrc", "{}.eer", "{} 'x' & #1+%20.tif"])
-        return unicodedata.normalize("NFC", name.format(self._new("m")))
+        return unicodedata.normalize("NFC", name.format(self.new("m")))
 
     # DataSync and hooks
 
@@ -182,7 +220,7 @@ class World:
 
         how = str(wait_for(ended, "the transfer", seconds=60))
         if self.rng.random() < heard:
-            with self._as_hook("HooksDataset", dataset_hook, "world"):
+            with self.as_hook("HooksDataset", dataset_hook, "world"):
                 dataset_hook.act([dataset_hook.Hint(execution=execution)])
         return how
 
@@ -194,7 +232,7 @@ class World:
         self.ledger.look()
         later = SimpleNamespace(time=lambda: time.time() + 600)
         with (
-            self._as_hook("Receipts", receipt_hook, "keeper") as keeper,
+            self.as_hook("Receipts", receipt_hook, "keeper") as keeper,
             mock.patch.object(receipt_hook, "time", later),
             # There are no queues here, hence no dead letters.
             mock.patch.object(receipt_hook, "redrive"),
@@ -209,9 +247,10 @@ class World:
 
     def sweep(self) -> None:
         """The sweeper's look at datasets; then its records say what S3 has. Errors: LostError."""
-        with self._as_hook("HooksSweeper", dataset_hook, "world") as w:
+        with self.as_hook("HooksSweeper", dataset_hook, "world") as w:
             datasets.reconcile(w, datasets.of_sweep(w))
-            known = {item["sk"]: (item["objects"], item["size_bytes"]) for item in w.records.datasets()}
+            items = {item["sk"]: item for item in w.records.datasets()}
+        known = {name: (item["objects"], item["size_bytes"]) for name, item in items.items()}
         there: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
         for key, size in self.ledger.current().items():
             name = key.split("/")[1]
@@ -220,180 +259,67 @@ class World:
                 there[name] = (there[name][0] + 1, there[name][1] + size)
         if known != there:
             raise LostError(f"records say {known}, S3 has {dict(there)}")
+        disobeyed = [name for name, word in self.words.items() if items[name]["state"] != word]
+        if disobeyed:
+            raise LostError(f"somebody said that {disobeyed[0]} is {self.words[disobeyed[0]]}, and it is not")
 
     @contextmanager
-    def _as_hook(self, function: str, module: ModuleType, maker: str) -> Iterator[Any]:
+    def as_hook(self, function: str, module: ModuleType, maker: str) -> Iterator[Any]:
         """What a hook makes for itself, of its own environment and role, as warm as a function's; its module finds it."""
         if function not in self._hooks:
             environment, role = self.system.environment(function)
-            # Nothing is deployed of the cluster: its head node is gone, which keeps no hook from looking at datasets.
-            environment = {**environment, "AWS_DEFAULT_REGION": REGION, "HEAD_NODE": "i-0123456789abcdef0"}
+            environment = {**environment, "AWS_DEFAULT_REGION": REGION, "HEAD_NODE": HEAD_NODE}
             made = self._clients(role)
-            with (
-                mock.patch.dict(os.environ, environment),
-                mock.patch.object(boto3, "client", side_effect=lambda service, **_: made(service)),
-            ):
+
+            def client(service: str, **_: Any) -> Any:
+                return self.fsx if service == "fsx" else made(service)
+
+            with mock.patch.dict(os.environ, environment), mock.patch.object(boto3, "client", side_effect=client):
                 self._hooks[function] = getattr(module, maker).__wrapped__()
         with mock.patch.object(module, maker, return_value=self._hooks[function]):
             yield self._hooks[function]
 
     # The file system
 
-    def _mount(self) -> None:
-        root = self._file_systems / self._new("fs")
-        self.file_system = LustreDouble(root, self.system.deployed, self.client("fsx"))
+    def mount(self) -> None:
+        """A new file system of the template that is deployed now, with what S3 has."""
+        root = self._file_systems / self.new("fs")
+        s3 = self.archive.client_of_fsx(self.client("fsx"))
+        self.file_system = LustreDouble(root, self.system.deployed, s3)
+        self.fsx.mount(self.file_system)
+        # As they were deployed, whatever becomes of those of the file system.
+        associations = self.file_system.associations
+        self.declared = {path: (each.imports, each.exports) for path, each in associations.items()}
 
     def synchronise(self) -> None:
-        """The file system and S3 tell each other what is new. Errors: LostError when it wants to delete a movie."""
+        """All file systems and S3 tell each other what is new. Errors: LostError when one wants to delete a movie."""
         try:
-            self.file_system.synchronise()
+            self.fsx.work_off()
+            for each in (*self.retained, self.file_system):
+                each.synchronise()
         except RefusedError as error:
             raise LostError(f"only its policy kept the bucket from what the file system wanted: {error}") from error
 
-    def work_on_file_system(self) -> None:
-        """What scientists do to /data and /projects, by intent or not."""
-        store = self.file_system
-        match self.rng.choice(["result", "rm -rf data", "rm -rf projects", "rm", "overwrite", "cut", "new", "mv"]):
-            case "result":
-                result = store.projects / "P1" / self._new("job") / "particles.star"
-                result.parent.mkdir(parents=True, exist_ok=True)
-                result.write_bytes(self.rng.randbytes(50))
-            case "rm -rf data":
-                store.empty(store.data)
-            case "rm -rf projects":
-                store.empty(store.projects)
-            case "new":
-                (store.data / self._new("by-hand")).write_bytes(b"by hand")
-            case what:
-                self._spoil_on_file_system(what)
-        self.synchronise()
+    @cached_property
+    def results_bucket(self) -> str:
+        """Its name."""
+        return self.system.simulated.bucket("LandingZoneResults").rpartition(":")[2]
 
-    def _spoil_on_file_system(self, what: str) -> None:
-        files = self.file_system.files(self.file_system.data)
-        if not files:
-            return
-        movie = self.rng.choice(files)
-        match what:
-            case "rm":
-                movie.unlink()
-            case "overwrite":
-                movie.write_bytes(b"not a movie")
-            case "cut":
-                os.truncate(movie, 0)
-            case _:
-                movie.rename(movie.with_name(self._new("moved")))
+    # Deployments and days
 
-    def release(self) -> None:
-        """Contents that nobody used for long leave the file system, and come back when they are read."""
-        for path in self.file_system.files(self.file_system.data):
-            if self.rng.random() < 0.5:
-                self.file_system.release(str(path.relative_to(self.file_system.data)))
-        self.synchronise()
-
-    def rebuild(self) -> None:
-        """The file system is torn down and made again; every movie is on it then. Errors: LostError."""
-        self.file_system.delete()
-        self._mount()
-        self.synchronise()
-        data = self.file_system.data
-        there = {MOVIES + str(path.relative_to(data)) for path in self.file_system.files(data)}
-        if there != set(self.ledger.current()):
-            raise LostError("the new file system does not have all movies, or others")
-
-    # Archive, deployments, days, and who tries what
-
-    def finish(self) -> None:
-        """Somebody says of a dataset that it is finished, or not any more: its movies are marked, as `cryoem archive` does."""
-        names = sorted({key.split("/")[1] for key in self.ledger.current() if key.count("/") > 1})
-        if names:
-            movies = Movies(s3=self.client("administrator"), bucket=self.ledger.bucket, dataset=self.rng.choice(names))
-            mark = self.rng.choice([FINISHED, None])
-            for each in movies.objects():
-                movies.mark(each.key, mark)
-
-    def deploy(self) -> None:
-        """Another configuration, and back at the next time."""
-        if self._other_stacks is not None:
-            now = dict(self.system.stacks)
-            self.system.update(self._other_stacks)
-            self._other_stacks = now
-            self.ledger.policy_is_as_deployed()
+    def follow(self) -> None:
+        """Other templates were deployed."""
+        self._hooks.clear()
+        self.ledger.policy_is_as_deployed()
+        self.second.follow(self.system)
 
     def pass_days(self) -> None:
-        """Days pass, but not so many that a version which was replaced may go."""
+        """Days pass, but not so many that a version which was replaced may go; what is finished, and no other, is archived.
+
+        Errors: LostError.
+        """
         left = max(0.0, self.ledger.days_to_the_first_expiration() - 0.01)
         self.ledger.live_for(min(self.rng.uniform(1, 20), left))
-
-    def overwrite(self) -> None:
-        """An administrator puts something else in a movie's place: a version more, and none less."""
-        if self.ledger.landed:
-            key, _ = self.rng.choice(sorted(self.ledger.landed))
-            content = self.rng.randbytes(10)
-            self.ledger.note(key, content)
-            self.client("administrator").put_object(Bucket=self.ledger.bucket, Key=key, Body=content)
-
-    def attempt(self) -> None:
-        """Somebody tries to delete, or to make deletion possible."""
-        if not self.ledger.landed:
-            return
-        s3 = self.client(self.rng.choice([*sorted(self.people), "administrator", "fsx"]))
-        key, version = self.rng.choice(sorted(self.ledger.landed))
-        both = {"Objects": [{"Key": key}, {"Key": key, "VersionId": version}]}
-        expire = {"Rules": [{"ID": "x", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}]}
-        verb, arguments = self.rng.choice(
-            [
-                (s3.delete_object, {"Key": key}),
-                (s3.delete_object, {"Key": key, "VersionId": version}),
-                (s3.delete_objects, {"Delete": both}),
-                (s3.delete_bucket, {}),
-                (s3.delete_bucket_policy, {}),
-                (s3.put_bucket_policy, {"Policy": '{"Version": "2012-10-17", "Statement": []}'}),
-                (s3.put_bucket_versioning, {"VersioningConfiguration": {"Status": "Suspended"}}),
-                (s3.put_bucket_lifecycle_configuration, {"LifecycleConfiguration": expire}),
-            ]
-        )
-        try:
-            verb(Bucket=self.ledger.bucket, **arguments)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("AccessDenied", "BucketNotEmpty"):
-                raise
-            self.refused += 1
-
-
-Step = Callable[[World], None]
-STEPS: dict[Step, int] = {
-    World.record: 12,
-    World.spoil: 12,
-    World.transfer: 8,
-    World.transfer_of_a_share_that_changes: 5,
-    World.sweep: 5,
-    World.receipts: 4,
-    World.synchronise: 8,
-    World.work_on_file_system: 12,
-    World.release: 3,
-    World.rebuild: 3,
-    World.finish: 3,
-    World.deploy: 2,
-    World.pass_days: 5,
-    World.overwrite: 3,
-    World.attempt: 15,
-}
-"""All steps, and how often in a hundred."""
-
-
-def play(world: World, steps: int) -> list[str]:
-    """So many steps by chance, with a look after each; returns their names. Errors: LostError, with the last steps.
-
-    Which steps is decided by the world's seed alone. What a run copies of a share that changes meanwhile is not, nor hence
-    everything that is chosen within later steps.
-    """
-    done: list[str] = []
-    for step in Random(world.rng.random()).choices(list(STEPS), list(STEPS.values()), k=steps):
-        done.append(step.__name__)
-        try:
-            step(world)
-            world.ledger.look()
-        except LostError as error:
-            raise LostError(f"{error}; after {len(done)} steps, the last ones {done[-5:]}") from error
-    world.ledger.retrieve()
-    return done
+        wrong = [key for key, _ in self.archive.move() if key.split("/")[1] not in self.finished]
+        if wrong:
+            raise LostError(f"{wrong[0]} went to the archive, and nobody finished its dataset")

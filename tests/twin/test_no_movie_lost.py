@@ -10,15 +10,17 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import second_copy
 from emulated import Emulator, System, emulator
 from movie_ledger import LostError
-from movie_world import STEPS, World, play
+from movie_steps import STEPS, play
+from movie_world import World
 
 from cdk_cryoem_stacks.app import build, make_app
 from cdk_cryoem_stacks.config import Config
@@ -32,7 +34,15 @@ _SEEDS = [int(os.environ["MOVIES_SEED"])] if "MOVIES_SEED" in os.environ else [1
 _STEPS = int(os.environ.get("MOVIES_STEPS", "100"))
 # Of the system; a word that is nowhere else in its templates, so that copies of them can be given another.
 _NAME = "safeguarded"
+_KEPT_DAYS = 365
 Stacks = dict[str, Any]
+
+
+class Synthesised(NamedTuple):
+    """Templates by their stacks' names, and which of them have termination protection (storage, and so on)."""
+
+    stacks: Stacks
+    protected: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +51,56 @@ def emulated() -> Iterator[Emulator]:
         yield running
 
 
-def _synthesise(folder: Path, **landing: Any) -> Stacks:
+def _synthesise(folder: Path, *, generation: int, **landing: Any) -> Synthesised:
+    """A system of which nothing is left out that can happen to movies. No recipe starts: nobody would say that it has ended.
+
+    generation: of the file system; the first one of all shows no results, for there can be none.
+    """
     given = load(_TWIN / "cryoem.yaml").model_dump(exclude_unset=True)
-    config = Config.model_validate({**given, "name": _NAME, "landing": {**given.get("landing", {}), **landing}})
+    config = Config.model_validate(
+        {
+            **given,
+            "name": _NAME,
+            "landing": {**given.get("landing", {}), **landing, "replicate_to": second_copy.settings(f"{_NAME}-second")},
+            "file_system": {"generation": generation, "release_after_days": 3},
+            "processing": None,
+        }
+    )
     app = make_app(outdir=str(folder))
     build(app, config, config_folder=_TWIN)
-    return {stack.stack_name: stack.template for stack in app.synth().stacks}
+    made = app.synth().stacks
+    protected = {stack.stack_name.removeprefix(f"{_NAME}-") for stack in made if stack.termination_protection}
+    return Synthesised({stack.stack_name: stack.template for stack in made}, protected)
 
 
 @pytest.fixture(scope="module")
-def stacks(tmp_path_factory: pytest.TempPathFactory) -> Stacks:
-    return _synthesise(tmp_path_factory.mktemp("one"))
+def synthesised(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    return _synthesise(tmp_path_factory.mktemp("one"), generation=2, noncurrent_days=_KEPT_DAYS, archive_after_days=3)
 
 
 @pytest.fixture(scope="module")
-def make_world(emulated: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., World]:
-    def make(stacks: Stacks, *, seed: int = 1, other: Stacks | None = None) -> World:
+def other(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """The same system, configured otherwise."""
+    return _synthesise(tmp_path_factory.mktemp("other"), generation=3, noncurrent_days=300, archive_after_days=5)
+
+
+@pytest.fixture(scope="module")
+def stacks(synthesised: Synthesised) -> Stacks:
+    return synthesised.stacks
+
+
+@pytest.fixture(scope="module")
+def make_world(
+    emulated: Emulator, synthesised: Synthesised, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., World]:
+    def make(
+        stacks: Stacks, *, seed: int = 1, other: Stacks | None = None, protected: Collection[str] | None = None
+    ) -> World:
         share = emulated.places.share / "10.0.0.5" / "krios"
         if share.exists():
             shutil.rmtree(share)
         share.mkdir(parents=True)
-        system = System(emulated, stacks)
+        system = System(emulated, stacks, protected=synthesised.protected if protected is None else protected)
         system.deploy()
         return World(system, Random(seed), share=share, file_systems=tmp_path_factory.mktemp("fsx"), other_stacks=other)
 
@@ -69,24 +108,29 @@ def make_world(emulated: Emulator, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def world(stacks: Stacks, make_world: Callable[..., World], tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(
-        stacks, other=_synthesise(tmp_path_factory.mktemp("other"), noncurrent_days=30, archive_after_days=20)
-    )
+def world(synthesised: Synthesised, other: Synthesised, make_world: Callable[..., World]) -> World:
+    return make_world(synthesised.stacks, other=other.stacks)
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
 def test_every_version_of_every_landed_movie_stays_retrievable(world: World, seed: int) -> None:
     world.rng, refused = Random(seed), world.refused
     done = Counter(play(world, _STEPS))
-    print(
-        f"seed {seed}: {len(world.ledger.landed)} versions, {world.refused - refused} attempts refused, {len(world.safe)} datasets safe, {dict(done)}"
-    )
-    assert world.ledger.landed
+    happened = {
+        "versions": len(world.ledger.landed),
+        "datasets safe": len(world.safe),
+        "attempts refused": world.refused - refused,
+        "movies in the archive": len(world.archive.moved),
+        "restores": world.restored,
+        "released": world.released,
+        "commands killed": world.killed,
+        "file systems torn down": world.torn_down,
+    }
+    print(f"seed {seed}: {happened}, {dict(done)}")
     assert world.refused > refused
-    assert world.safe
-    if not {"MOVIES_SEED", "MOVIES_STEPS"} & set(os.environ):
-        assert set(done) == {step.__name__ for step in STEPS}, "some kind of step was not played"
+    assert set(done) == {step.__name__ for step in STEPS}, "some kind of step was not played"
+    if seed == _SEEDS[-1] and "MOVIES_STEPS" not in os.environ:
+        assert all(happened.values()), f"something never happened: {happened}"
 
 
 def test_a_replaced_version_is_kept_for_the_days_that_are_promised_and_no_longer(
@@ -101,8 +145,8 @@ def test_a_replaced_version_is_kept_for_the_days_that_are_promised_and_no_longer
     before = set(ledger.landed)
     world.overwrite()
     ledger.look()
-    assert ledger.days_to_the_first_expiration() == 90
-    ledger.live_for(89.9)
+    assert ledger.days_to_the_first_expiration() == _KEPT_DAYS
+    ledger.live_for(_KEPT_DAYS - 0.1)
     ledger.look()
     ledger.retrieve()
     ledger.live_for(0.2)
