@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cdk_cryoem import Lane, default_lanes, instance_shapes
 from cdk_cryoem.stages import stage_lanes
@@ -86,10 +88,12 @@ def test_among_all_types_the_search_finds_a_plan_within_the_bar(name: str) -> No
     ],
 )
 def test_plans_compared_by_hand_before_cost_what_they_cost(types: tuple[str, ...], expected: tuple[int, ...]) -> None:
-    found = [
-        cheapest(on_any_type(work(d), SIZES, PRICES, Overheads(), box=256, types=types)) for d in datasets().values()
-    ]
-    assert tuple(round(plan.usd) for plan in found if plan) == expected
+    by_size = dict(zip((8, 4, 1), map(node, types), strict=True))
+    costs = []
+    for dataset in datasets().values():
+        placed = [place(each, by_size[each.step.gpus], Overheads()) for each in work(dataset)]
+        costs.append(round(usd(placed).likely))
+    assert tuple(costs) == expected
 
 
 @pytest.mark.parametrize("name", BARS)
@@ -99,26 +103,51 @@ def test_among_the_types_compared_by_hand_the_search_finds_what_is_no_dearer_tha
     assert round(found.usd) <= BARS[name]
 
 
-@pytest.mark.parametrize("name", BARS)
-def test_the_search_is_as_good_as_trying_every_three_types(name: str) -> None:
-    works = work(datasets()[name])
-    plans = on_any_type(works, SIZES, PRICES, Overheads(), box=256)
-    sizes = {
-        gpus: [s for s in instance_shapes().values() if s.gpus == gpus] for gpus in {each.step.gpus for each in works}
-    }
-    tried = []
-    for shapes in itertools.product(*sizes.values()):
-        by_size = dict(zip(sizes, shapes, strict=True))
-        if all(fits(each.step, by_size[each.step.gpus], box=256) for each in works):
-            placed = [place(each, node(by_size[each.step.gpus].instance_type), Overheads()) for each in works]
-            tried.append((hours(placed).likely, usd(placed).likely))
-    assert len(tried) > 500
+def brute(works: list[Work], types: tuple[str, ...], box: int = 256) -> list[tuple[float, float]]:
+    """Hours and dollars of every choice of a type for each size, and of every stage's size, one by one."""
+    shapes = [instance_shapes()[name] for name in types]
+    sizes = sorted({each.step.gpus for each in works} & {shape.gpus for shape in shapes})
+    stages = list(dict.fromkeys(each.step.stage for each in works))
+    found = []
+    for chosen in itertools.product(*([shape for shape in shapes if shape.gpus == size] for size in sizes)):
+        for where in itertools.product(chosen, repeat=len(stages)):
+            by_stage = dict(zip(stages, where, strict=True))
+            pairs = [(each, by_stage[each.step.stage]) for each in works]
+            if all(shape.gpus <= each.step.gpus and fits(each.step, shape, box=box) for each, shape in pairs):
+                placed = [place(each, node(shape.instance_type), Overheads()) for each, shape in pairs]
+                found.append((hours(placed).likely, usd(placed).likely))
+    return found
+
+
+_TYPES = [name for name, shape in instance_shapes().items() if shape.gpus in (1, 4, 8)]
+
+
+@settings(max_examples=40)
+@given(
+    types=st.sets(st.sampled_from(_TYPES), min_size=3, max_size=8),
+    some=st.sets(
+        st.sampled_from(["motion", "ctf", "extract", "class2d", "hetero", "reextract", "refine"]),
+        min_size=1,
+        max_size=4,
+    ),
+    minutes=st.integers(1, 600),
+)
+def test_the_search_finds_what_trying_everything_finds(types: set[str], some: set[str], minutes: int) -> None:
+    works = [job(name, minutes * (1 + number)) for number, name in enumerate(sorted(some))]
+    tried = brute(works, tuple(sorted(types)))
+    try:
+        plans = on_any_type(works, SIZES, PRICES, Overheads(), box=256, types=types)
+    except NoWay:
+        assert tried == []
+        return
     assert plans[-1].usd == pytest.approx(min(cost for _, cost in tried))
     assert plans[0].hours == pytest.approx(min(took for took, _ in tried))
-    for limit in (plans[0].hours + 2, plans[0].hours + 8):
-        within = cheapest(plans, hours=limit)
-        assert within is not None
-        assert within.usd == pytest.approx(min(cost for took, cost in tried if took <= limit))
+    for plan in plans:
+        assert not any(took < plan.hours - 1e-9 and cost < plan.usd - 1e-9 for took, cost in tried)
+    middle = (plans[0].hours + plans[-1].hours) / 2
+    within = cheapest(plans, hours=middle)
+    assert within is not None
+    assert within.usd == pytest.approx(min(cost for took, cost in tried if took <= middle + 1e-9))
 
 
 @pytest.mark.parametrize("name", BARS)

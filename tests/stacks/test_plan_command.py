@@ -268,9 +268,10 @@ def test_write_changes_types_of_lanes_and_keeps_comments(capsys: pytest.CaptureF
 def test_write_makes_the_lanes_that_are_missing(capsys: pytest.CaptureFixture[str], file: Path) -> None:
     file.write_text("name: small # ours\nlanes:\n- name: all\n  instance_types: [p4d.24xlarge]\n  gpus: 8\n")
     planned = document(capsys, "cgrp", "--config", file, "--any")
-    assert {step["lane"] for step in planned["chosen"]["steps"]} == {"all", "gpu1", "gpu4"}
+    assert {step["lane"] for step in planned["chosen"]["steps"]} == {"gpu1", "gpu4"}
     assert run(capsys, "cgrp", "--config", file, "--any", "--write")[0] == 0
     assert file.read_text().startswith("name: small # ours\nlanes:\n- name: all\n")
+    assert {lane.name for lane in load(file).all_lanes()} == {"all", "gpu1", "gpu4"}
     assert document(capsys, "cgrp", "--config", file)["as_is"]["usd"] == planned["chosen"]["usd"]
 
 

@@ -1,12 +1,14 @@
 """Where the steps of a dataset may run: on the lanes as they are, on other lanes of the file, or on any type of one size. Pure.
 
 A plan as the file has it puts each stage on its own lane. On the lanes of a file, a stage may move to any lane that its steps fit
-on. With any type, every size of node (GPUs) that a step uses gets one type of just that size: one lane each, with another type
-in it.
+on. With any type, every size of node (GPUs) that steps use is one lane with one type in it, and steps that go movie by movie may
+run on a smaller size than the published one.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,8 +16,8 @@ from typing import TypeAlias
 from cdk_cryoem import Capacity, InstanceShape, Lane, instance_shapes
 
 from ..prices import PriceTable
-from .nodes import Node, Overheads, Placed, fits, place_all
-from .search import Option, Plan, frontier
+from .nodes import Node, Overheads, Placed, fits, place, place_all
+from .search import Option, Plan, best, frontier
 from .work import Range, Work
 
 LIVE = "live"
@@ -90,7 +92,10 @@ def on_lanes(
             )
             and (spot or lane.capacity is not Capacity.SPOT)
         ]
-        parts.append(_options(some, nodes, overheads, box=box, sure=sure, what="lane of the file"))
+        options = _options(some, nodes, overheads, box=box, sure=sure)
+        if not options:
+            raise _no_way(some, "lane of the file", box)
+        parts.append(options)
     return frontier(parts)
 
 
@@ -105,17 +110,56 @@ def on_any_type(
     sure: bool = False,
     types: Iterable[str] | None = None,
 ) -> Sequence[Plan[Chosen]]:
-    """The best plans with one type for each size of node. lanes: the lane of each size. types: those that may be taken.
+    """The best plans with one type for each size of node (GPUs) that steps use, and each stage on a size that it can use.
 
-    Errors: NoWay, NoPrice.
+    Exact: every choice of types is tried. lanes: the lane of each size. types: those that may be taken. Errors: NoWay, NoPrice.
     """
     shapes = [shape for name, shape in instance_shapes().items() if types is None or name in set(types)]
-    parts = []
-    for gpus in sorted({work.step.gpus for work in works}):
-        some = [work for work in works if work.step.gpus == gpus]
-        nodes = [prices.node(lanes[gpus], shape, spot=spot) for shape in shapes if shape.gpus == gpus]
-        parts.append(_options(some, nodes, overheads, box=box, sure=sure, what=f"instance type of {_several(gpus)}"))
-    return frontier(parts)
+    by_size = [
+        _worth_trying(
+            [prices.node(lanes[gpus], shape, spot=spot) for shape in shapes if shape.gpus == gpus],
+            [work for work in works if work.step.gpus >= gpus],
+            overheads,
+            box=box,
+            sure=sure,
+        )
+        for gpus in sorted({work.step.gpus for work in works})
+    ]
+    stages = _by_stage(works).values()
+    found: list[Plan[Chosen]] = []
+    for nodes in itertools.product(*(size for size in by_size if size)):
+        parts = [
+            _options(some, [n for n in nodes if n.shape.gpus <= some[0].step.gpus], overheads, box=box, sure=sure)
+            for some in stages
+        ]
+        found += frontier(parts)
+    if not found:
+        raise _no_way(works, "instance type", box)
+    return best(found)
+
+
+def _worth_trying(
+    nodes: Sequence[Node], works: Sequence[Work], overheads: Overheads, *, box: int, sure: bool
+) -> Sequence[Node]:
+    """Nodes without those that another one beats, or equals, in hours and price of every step: no best plan needs them."""
+    kept: list[tuple[Node, list[tuple[float, float]]]] = []
+    for node in sorted(nodes, key=lambda node: node.usd_per_hour):
+        mine = [_figures(work, node, overheads, box=box, sure=sure) for work in works]
+        if all(math.isinf(hours) for hours, _ in mine):
+            continue
+        if not any(
+            all(h <= hours and u <= usd for (h, u), (hours, usd) in zip(theirs, mine, strict=True))
+            for _, theirs in kept
+        ):
+            kept.append((node, mine))
+    return [node for node, _ in kept]
+
+
+def _figures(work: Work, node: Node, overheads: Overheads, *, box: int, sure: bool) -> tuple[float, float]:
+    if not fits(work.step, node.shape, box=box):
+        return math.inf, math.inf
+    placed = place(work, node, overheads)
+    return (placed.hours.high, placed.usd.high) if sure else (placed.hours.likely, placed.usd.likely)
 
 
 def in_order(chosen: Iterable[Chosen], works: Sequence[Work]) -> Chosen:
@@ -152,7 +196,7 @@ def _by_stage(works: Sequence[Work]) -> Mapping[str, list[Work]]:
 
 
 def _options(
-    works: Sequence[Work], nodes: Sequence[Node], overheads: Overheads, *, box: int, sure: bool, what: str
+    works: Sequence[Work], nodes: Sequence[Node], overheads: Overheads, *, box: int, sure: bool
 ) -> Sequence[Option[Chosen]]:
     options = []
     for node in nodes:
@@ -162,12 +206,14 @@ def _options(
             options.append(
                 Option(hours=time.high if sure else time.likely, usd=price.high if sure else price.likely, what=placed)
             )
-    if not options:
-        titles = ", ".join(work.step.title for work in works)
-        raise NoWay(
-            f"{titles}: no {what} has the GPUs, their memory, the vCPUs and the memory for particles of {box} pixels"
-        )
     return options
+
+
+def _no_way(works: Iterable[Work], what: str, box: int) -> NoWay:
+    titles = ", ".join(work.step.title for work in works)
+    return NoWay(
+        f"{titles}: no {what} has the GPUs, their memory, the vCPUs and the memory for particles of {box} pixels"
+    )
 
 
 def _several(gpus: int) -> str:

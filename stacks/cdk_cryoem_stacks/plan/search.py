@@ -33,18 +33,19 @@ class Plan(Generic[T]):
 
 def frontier(parts: Sequence[Sequence[Option[T]]]) -> Sequence[Plan[T]]:
     """Every plan that no other beats in both hours and price, the fastest first; of equal ones the first. None if a part has no option."""
-    best: list[Plan[T]] = [Plan(hours=0.0, usd=0.0, choices=())]
+    found: list[Plan[T]] = [Plan(hours=0.0, usd=0.0, choices=())]
     for options in parts:
-        kept = _best(Plan(hours=option.hours, usd=option.usd, choices=(option.what,)) for option in options)
-        best = _best(
+        kept = best(Plan(hours=option.hours, usd=option.usd, choices=(option.what,)) for option in options)
+        found = best(
             Plan(hours=plan.hours + more.hours, usd=plan.usd + more.usd, choices=(*plan.choices, *more.choices))
-            for plan in best
+            for plan in found
             for more in kept
         )
-    return best
+    return found
 
 
-def _best(plans: Iterable[Plan[T]]) -> list[Plan[T]]:
+def best(plans: Iterable[Plan[T]]) -> list[Plan[T]]:
+    """The plans that no other beats in both hours and price, the fastest first; of equal ones the first."""
     kept: list[Plan[T]] = []
     for plan in sorted(plans, key=lambda plan: (plan.hours, plan.usd)):
         if not kept or plan.usd < kept[-1].usd:
