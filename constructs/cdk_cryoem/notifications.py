@@ -26,6 +26,7 @@ TOLD_EVENTS = (
     "Node Failed",
     "Backup Failed",
     "Cost Leak Found",
+    "Spend Cap Reached",
     "File System Trouble",
 )
 

@@ -247,6 +247,21 @@ class CostLeakFound(PlatformEvent):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SpendCapReached(PlatformEvent):
+    """So much of a cap is spent. project: whose limit it is, where each has its own, else empty. period: a month, or always."""
+
+    detail_type = "Spend Cap Reached"
+    identity = ("cap", "project", "period", "percent", "limit_usd")
+    cap: str
+    project: str
+    period: str
+    percent: Literal[80, 100]
+    limit_usd: float
+    spent_usd: float
+    hard: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FileSystemTrouble(PlatformEvent):
     """The file system, one of its associations or the latest release is not well. reason: FSx's own words."""
 
@@ -279,6 +294,7 @@ KINDS: dict[str, type[PlatformEvent]] = {
         HeadNodeStopped,
         BackupFailed,
         CostLeakFound,
+        SpendCapReached,
         FileSystemTrouble,
     )
 }

@@ -255,6 +255,20 @@ def _leak(detail: Detail) -> tuple[str, str]:
     )
 
 
+def _cap(detail: Detail) -> tuple[str, str]:
+    whose = f"{_short(detail['cap'])} of {_short(detail['project'])}" if detail["project"] else _short(detail["cap"])
+    spent, limit = money(float(detail["spent_usd"])), money(float(detail["limit_usd"]))
+    effect = "jobs that could exceed it are held in the queue" if detail["hard"] else "nothing is held"
+    return f"Cap {whose}: {spent} of {limit} spent", _lines(
+        {
+            "Counts": detail["period"] if detail["period"] != "always" else "everything there ever was",
+            "Reached": f"{detail['percent']} %",
+            "Effect": effect,
+            "What to do": f"`cryoem cost` shows what it was spent on; `cryoem cap raise {detail['cap']}` gives it more",
+        }
+    )
+
+
 def _trouble(detail: Detail) -> tuple[str, str]:
     what = {"file-system": "File system", "association": "The association on", "task": "The release of"}[detail["kind"]]
     name = detail["id"] if detail["kind"] == "file-system" else detail["path"]
@@ -279,6 +293,7 @@ _TELL: Mapping[str, Callable[[Detail], tuple[str, str] | None]] = {
     "Node Failed": _node,
     "Backup Failed": _backup,
     "Cost Leak Found": _leak,
+    "Spend Cap Reached": _cap,
     "File System Trouble": _trouble,
 }
 TOLD = tuple(_TELL)

@@ -153,6 +153,17 @@ class Records:
         """A total; empty when nothing has counted in it."""
         return self._one("spend", name)
 
+    def spends(self, period: str) -> Iterator[Item]:
+        """All totals of a month, or those of all times."""
+        pages = self._db.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :period)",
+            ExpressionAttributeValues={":pk": {"S": "spend"}, ":period": {"S": f"{period}#"}},
+            ConsistentRead=True,
+        )
+        for page in pages:
+            yield from map(_plain, page["Items"])
+
     def jobs(self) -> Iterator[Item]:
         """All finished jobs, in the order of their ends."""
         return self._all("job")

@@ -10,7 +10,7 @@ from . import dataset_hook, lane_hook, node_hook
 from .events_out import SOURCE
 from .hints import Event, log
 from .nodes import Status
-from .reconcile import datasets, head_node, lanes, leaks, metrics, node_life, nodes, processing
+from .reconcile import caps, datasets, head_node, lanes, leaks, metrics, node_life, nodes, processing
 from .redrive import redrive
 from .world import World, world
 
@@ -44,6 +44,7 @@ def handler(event: object, context: object) -> dict[str, Any]:
     # Before the head node is asked to stop: some are looked for on it.
     sweep("leaks", lambda: _look_for_leaks(w, status, shown))
     sweep("metrics", lambda: metrics.tell(w, status, shown, now=looked_at))
+    sweep("caps", lambda: caps.reconcile(w, now=time.time()))
     sweep("head node", lambda: head_node.reconcile(w, status))
     sweep("events", w.outbox.flush)
     if not failed:

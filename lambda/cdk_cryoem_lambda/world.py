@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
+from .caps import Cap
 from .head_node import HeadNode
 from .jobs import Lane
 from .outbox import Outbox
@@ -44,6 +45,11 @@ class World:
         """Fingerprint and lanes of the lane manifest."""
         text = self.ssm.get_parameter(Name=self.settings.manifest_parameter)["Parameter"]["Value"]
         return hashlib.sha256(text.encode()).hexdigest(), [Lane.parse(lane) for lane in json.loads(text)["lanes"]]
+
+    def caps(self) -> list[Cap]:
+        """Caps of the lane manifest."""
+        text = self.ssm.get_parameter(Name=self.settings.manifest_parameter)["Parameter"]["Value"]
+        return [Cap.parse(entry) for entry in json.loads(text).get("caps", ())]
 
 
 @functools.cache

@@ -124,9 +124,15 @@ class DynamoDB:
         ScanIndexForward: bool = True,
         Limit: int = 1000,
     ) -> dict[str, Any]:
-        assert KeyConditionExpression in ("pk = :pk", "pk = :pk AND sk >= :since")
+        conditions = ("pk = :pk", "pk = :pk AND sk >= :since", "pk = :pk AND begins_with(sk, :period)")
+        assert KeyConditionExpression in conditions
+        head = ExpressionAttributeValues.get(":period", {"S": ""})["S"]
         since = ExpressionAttributeValues.get(":since", {"S": ""})["S"]
-        keys = sorted(key for key in self.items if key[0] == ExpressionAttributeValues[":pk"]["S"] and key[1] >= since)
+        keys = sorted(
+            key
+            for key in self.items
+            if key[0] == ExpressionAttributeValues[":pk"]["S"] and key[1] >= since and key[1].startswith(head)
+        )
         return {"Items": [dict(self.items[key]) for key in (keys if ScanIndexForward else keys[::-1])[:Limit]]}
 
     def get_paginator(self, call: str) -> DynamoDB:

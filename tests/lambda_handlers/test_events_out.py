@@ -63,6 +63,9 @@ EXAMPLES: dict[str, PlatformEvent] = {
         events_out.CostLeakFound(
             kind="instance", id="i-0c2d", since=AT, advice="terminate it in the EC2 console", usd_per_hour=16.288
         ),
+        events_out.SpendCapReached(
+            cap="one-dataset", project="spike", period="always", percent=80, limit_usd=300.0, spent_usd=241.5, hard=True
+        ),
         events_out.FileSystemTrouble(
             kind="association", id="dra-0a1b", path="/data", state="MISCONFIGURED", since=AT,
             reason="Amazon FSx is unable to access the S3 bucket", advice="mend the bucket's policy",
@@ -93,6 +96,7 @@ def strategy(hint: Any) -> st.SearchStrategy[Any]:
     if dataclasses.is_dataclass(hint):
         return made(hint)
     kinds: dict[Any, st.SearchStrategy[Any]] = {
+        bool: st.booleans(),
         int: st.integers(0, 10**18),
         float: st.floats(0, 1e18) | st.integers(0, 10**12),
         # Lone surrogates too: Slurm's names are any bytes.
@@ -155,7 +159,7 @@ def test_whatever_is_said_is_allowed(kind: str, data: st.DataObject) -> None:
     assert list(VALIDATOR.iter_errors(envelope(kind, sent))) == []
 
 
-WRONG: dict[type, Any] = {str: 7, int: "7", float: "7", list: "x"}
+WRONG: dict[type, Any] = {str: 7, bool: "yes", int: "7", float: "7", list: "x"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
