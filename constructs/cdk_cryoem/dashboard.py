@@ -125,7 +125,7 @@ class CryoEmDashboard(Construct):
             cloudwatch.GraphWidget(
                 title="Longest wait for a node, s; lanes without any",
                 left=[self.metrics.longest_wait()],
-                right=[self.metrics.starved_lanes()],
+                right=[self.metrics.starved_lanes().with_(label="lanes without a node for their jobs")],
                 left_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
                 right_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
                 width=_WIDTH // 2,

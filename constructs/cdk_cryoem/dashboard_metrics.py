@@ -41,7 +41,7 @@ class SystemMetrics:
 
     def starved_lanes(self) -> cloudwatch.Metric:
         """Lanes in which a job has waited for half an hour that could start, and that have no node at all."""
-        return self._metric("StarvedLanes", label="lanes without a node for their jobs")
+        return self._metric("StarvedLanes")
 
     def datasets_arriving(self) -> cloudwatch.Metric:
         """How many datasets are arriving."""
