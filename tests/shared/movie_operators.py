@@ -144,6 +144,8 @@ def care(world: World) -> None:
     with (
         world.as_hook("FileSystemCare", file_system_care, "care") as hook,
         mock.patch.object(file_system_care, "time", SimpleNamespace(time=lambda: now)),
+        # There are no queues here, hence no dead letters.
+        mock.patch.object(file_system_care, "redrive"),
     ):
         answer = file_system_care.handler({}, None)
         datasets = {str(item["sk"]): item for item in hook.records.datasets()}
