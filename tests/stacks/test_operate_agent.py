@@ -73,23 +73,51 @@ def test_the_file_names_the_region(tmp_path: Path) -> None:
     assert "activationRegion=ap-northeast-1" in asked[0]
 
 
+@contextmanager
+def account(monkeypatch: pytest.MonkeyPatch, number: str = "111122223333") -> Iterator[Stubber]:
+    """Credentials of an account; what DataSync is asked there."""
+    session = boto3.Session("testing", "testing")
+    clients = {name: session.client(name, region_name="eu-west-1") for name in ("datasync", "sts")}
+    monkeypatch.setattr(session, "client", lambda name, region_name: {"eu-west-1": clients}[region_name][name])
+    monkeypatch.setattr(find, "session", lambda: session)
+    identity = {"Account": number, "Arn": f"arn:aws:iam::{number}:user/ada", "UserId": "AIDA"}
+    with Stubber(clients["sts"]) as sts, Stubber(clients["datasync"]) as datasync:
+        sts.add_response("get_caller_identity", identity, {})
+        yield datasync
+        sts.assert_no_pending_responses()
+        datasync.assert_no_pending_responses()
+
+
+def created(stub: Stubber, name: str) -> None:
+    tags = [{"Key": "cryoem:made-by", "Value": "cryoem agent"}]
+    stub.add_response("create_agent", {"AgentArn": ARN}, {"ActivationKey": KEY, "AgentName": name, "Tags": tags})
+
+
 def test_create_activates_it_and_prints_the_line_for_the_file(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = boto3.Session("testing", "testing")
-    client = session.client("datasync", region_name="eu-west-1")
-    monkeypatch.setattr(
-        session, "client", lambda name, region_name: {("datasync", "eu-west-1"): client}[name, region_name]
-    )
-    monkeypatch.setattr(find, "session", lambda: session)
-    with agent() as (host, _), Stubber(client) as stub:
-        tags = [{"Key": "cryoem:made-by", "Value": "cryoem agent"}]
-        stub.add_response(
-            "create_agent", {"AgentArn": ARN}, {"ActivationKey": KEY, "AgentName": "krios hall 2", "Tags": tags}
-        )
+    with agent() as (host, _), account(monkeypatch) as stub:
+        created(stub, "krios hall 2")
         assert run(host, "--region", "eu-west-1", "--create", "--agent-name", "krios hall 2") == 0
-        stub.assert_no_pending_responses()
-    assert capsys.readouterr().out == f"agent_arn: {ARN}\n"
+    told = capsys.readouterr()
+    assert told.out == f"agent_arn: {ARN}\n"
+    assert told.err == "activating it in account 111122223333, eu-west-1\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [("111122223333", 0), ("444455556666", 1)])
+def test_it_is_activated_in_the_account_of_the_file_alone(
+    number: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "em.yaml"
+    file.write_text("name: em\nregion: eu-west-1\naccount: '111122223333'\n")
+    with agent() as (host, _), account(monkeypatch, number) as stub:
+        if code == 0:
+            created(stub, host)
+        assert run(host, "--config", str(file), "--create") == code
+    said = capsys.readouterr().err
+    wrong = f"nothing was activated: the credentials are of account {number}, the file is for 111122223333"
+    assert (wrong in said) is (code == 1)
+    assert (f"The key was {KEY}, valid for 30 minutes" in said) is (code == 1)
 
 
 def test_a_name_that_datasync_would_not_take_is_made_one() -> None:
