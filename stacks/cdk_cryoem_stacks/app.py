@@ -84,6 +84,7 @@ def build(app: App, config: Config, *, config_folder: Path) -> Stacks:
         storage.landing_zone.alarm_on_failed_copies(hooks.hooks.alarm_topic, scope=hooks)
     for microscope in ingest.microscopes.values():
         microscope.alarm_through(hooks.hooks.alarm_topic, scope=hooks)
+    hooks.show(config=config, engine=cluster.engine, file_system=storage.file_system, microscopes=ingest.microscopes)
     for number, said in enumerate(config.price_warnings()):
         Annotations.of(cluster).add_warning_v2(f"cdk-cryoem:prices{number}", said)
     # The file system's associations and the cluster use it without naming it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_dynamodb as dynamodb
@@ -10,9 +10,19 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from cdk_cryoem import DatasetReceipts, Engine, FileSystemCare, LaneHooks, LustreStore, MonthlyBudget, Notifications
+from cdk_cryoem import (
+    DatasetReceipts,
+    Engine,
+    FileSystemCare,
+    LaneHooks,
+    LustreStore,
+    MicroscopeIngest,
+    MonthlyBudget,
+    Notifications,
+)
 
 from .config import Config
+from .overview import Overview
 
 
 class HooksStack(Stack):
@@ -93,3 +103,17 @@ class HooksStack(Stack):
         CfnOutput(self, "Sweeper", value=self.hooks.sweeper.function.function_name)
         # Said by the cluster's stack too; here it is beside the others that `cryoem wake` and its like look for.
         CfnOutput(self, "HeadNode", value=engine.head_node_instance_id)
+
+    def show(
+        self, *, config: Config, engine: Engine, file_system: LustreStore, microscopes: Mapping[str, MicroscopeIngest]
+    ) -> Overview:
+        """The dashboard of all that is in this stack by now, and of what is given."""
+        return Overview(
+            self,
+            "Overview",
+            config=config,
+            engine=engine,
+            hooks=self.hooks,
+            file_system=file_system,
+            microscopes=microscopes,
+        )
