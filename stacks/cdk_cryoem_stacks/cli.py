@@ -17,6 +17,7 @@ from .operate import command as operate
 from .operate import save_command as save
 from .plan import command as plan
 from .preflight import command as preflight
+from .prices import command as prices
 from .which_file import DEFAULT_HELP, config_file
 
 # Not imported by name: the twin is part of a checkout, not of the installed package.
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     archive.add_commands(commands)
     dataset_report.add_command(commands)
     plan.add_command(commands)
+    prices.add_options(
+        commands.add_parser("prices", help="list the prices that are counted with, or get those of today")
+    )
     commands.add_parser("twin", help="run the whole system on this machine")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["twin"]:

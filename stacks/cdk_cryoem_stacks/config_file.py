@@ -54,8 +54,8 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(finding) for finding in findings))
 
 
-def load(path: Path) -> Config:
-    """The configuration in a file. Errors: ConfigError with every finding."""
+def load(path: Path, *, with_prices: bool = True) -> Config:
+    """The configuration in a file, with the prices of the file it names. Errors: ConfigError with every finding."""
     document = _document(path)
     findings = list(_same_names(document, str(path)))
     values = _plain(document)
@@ -75,7 +75,7 @@ def load(path: Path) -> Config:
                 Finding(file=str(path), line=_line(document, ("processing", prop)), problem=problem.under("processing"))
                 for prop, problem in _recipe_problems(recipes, config)
             ]
-        if config.prices is not None:
+        if config.prices is not None and with_prices:
             try:
                 config = config.with_prices(_prices(path.parent / config.prices))
             except PriceFileError as error:

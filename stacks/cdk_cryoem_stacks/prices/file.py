@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -120,3 +123,24 @@ def plain(usd: Decimal) -> str:
     """A number without exponent and without zeros at its end."""
     written = f"{usd:f}"
     return written.rstrip("0").rstrip(".") if "." in written else written
+
+
+def write(output: Path, prices: Sequence[Price], *, head: Sequence[str] = ()) -> Path | None:
+    """Put prices into a file, all at once; the old one is kept beside it. Returns where, None when there was none. Errors: OSError."""
+    kept = output.with_name(output.name + ".bak") if output.exists() else None
+    handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as temporary:
+            temporary.write(text(prices, head=head))
+            temporary.flush()
+            os.fsync(temporary.fileno())
+        if kept is not None:
+            shutil.copy2(output, kept)
+            shutil.copymode(output, name)
+        else:
+            os.chmod(name, 0o644)
+        os.replace(name, output)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return kept

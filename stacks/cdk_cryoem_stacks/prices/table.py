@@ -103,6 +103,7 @@ def load(path: Path | None = None) -> PriceTable:
     return _packaged().over(read(path, items=units()))
 
 
+@functools.cache
 def units() -> Mapping[str, str]:
     """Every item that a file may price, with its unit. EC2 types of the table have both prices."""
     known = {price.item: price.unit for price in _packaged()}
