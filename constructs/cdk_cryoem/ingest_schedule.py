@@ -49,9 +49,9 @@ class IngestSchedule(Construct):
             # So that what is in it is of the last day.
             retention_period=Duration.days(1),
         )
-        self._gap: int = (
-            least_gap_minutes(schedule_expression) if known(schedule_expression) else None
-        ) or LEAST_MINUTES
+        self._starts: int = (
+            starts_in_a_day(schedule_expression) if known(schedule_expression) else _DAY // LEAST_MINUTES
+        )
         self.role: iam.Role = iam.Role(
             self,
             "Role",
@@ -82,7 +82,7 @@ class IngestSchedule(Construct):
         )
 
     def alarm(self, topic: sns.ITopic, *, scope: Construct, id: str) -> cloudwatch.Alarm:
-        """Tell topic when 97 of 100 starts of the last day were refused. Costs: 0.10 USD a month."""
+        """Tell topic when 97 of 100 starts of the last day were refused, or the only one. Costs: 0.10 USD a month."""
         alarm = self.dead_letter_queue.metric_approximate_number_of_messages_visible(
             period=Duration.minutes(15), statistic="Maximum"
         ).create_alarm(
@@ -94,7 +94,7 @@ class IngestSchedule(Construct):
                 "or none can start",
                 "microscope-not-looked-at",
             ),
-            threshold=max(2, _DAY // self._gap * 97 // 100),
+            threshold=max(1, self._starts * 97 // 100),
             evaluation_periods=1,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
@@ -122,10 +122,18 @@ def least_gap_minutes(expression: str) -> int | None:
     cron = re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)", expression)
     if cron is None or [cron[3], cron[5]].count("?") != 1:
         return None
-    minutes = _minutes(cron[1])
+    minutes = _numbers(cron[1], last=59)
     if not minutes:
         return None
     return min((after - before) % 60 or 60 for before, after in zip(minutes, [*minutes[1:], minutes[0]], strict=True))
+
+
+def starts_in_a_day(expression: str) -> int:
+    """The most starts that a schedule has on one day; 1 of one that has fewer. Hours that cannot be read count as one."""
+    cron = re.fullmatch(r"cron\((\S+) (\S+) .*\)", expression)
+    if cron is None:
+        return max(1, _DAY // (least_gap_minutes(expression) or LEAST_MINUTES))
+    return max(1, len(_numbers(cron[1], last=59))) * max(1, len(_numbers(cron[2], last=23)))
 
 
 def schedule_problems(schedule_expression: str, time_zone: str | None) -> Iterator[Problem]:
@@ -143,17 +151,17 @@ def schedule_problems(schedule_expression: str, time_zone: str | None) -> Iterat
         yield from working_hours_problems(WorkingHours(time_zone=str(time_zone)))
 
 
-def _minutes(field: str) -> list[int]:
-    """The minutes that a cron expression's first field names, in order; nothing if it names none."""
+def _numbers(field: str, *, last: int) -> list[int]:
+    """The numbers from 0 to last that a field of a cron expression names, in order; nothing if it names none."""
     found: set[int] = set()
     for part in field.split(","):
         match = re.fullmatch(r"(\*|\d+)(?:-(\d+))?(?:/(\d+))?", part)
         if match is None or (match[1] == "*" and match[2]):
             return []
         first = 0 if match[1] == "*" else int(match[1])
-        last = int(match[2]) if match[2] else 59 if match[1] == "*" or match[3] else first
+        end = int(match[2]) if match[2] else last if match[1] == "*" or match[3] else first
         step = int(match[3] or 1)
-        if not (first <= last <= 59 and step > 0):
+        if not (first <= end <= last and step > 0):
             return []
-        found.update(range(first, last + 1, step))
+        found.update(range(first, end + 1, step))
     return sorted(found)

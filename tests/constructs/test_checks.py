@@ -94,6 +94,11 @@ def deny(stack: Stack, bucket: s3.CfnBucket, **changes: Any) -> None:
     )
 
 
+def deny_on(stack: Stack, *below: str) -> None:
+    bucket = landed(stack, denied=False)
+    deny(stack, bucket, Resource=[f"{bucket.attr_arn}{keys}" for keys in below])
+
+
 def associate(stack: Stack, bucket: s3.CfnBucket, *, imported: list[str] = [], exported: list[str] = []) -> None:  # noqa: B006
     fsx.CfnDataRepositoryAssociation(
         stack,
@@ -346,6 +351,13 @@ PAIRS: dict[str, list[tuple[Make, Make]]] = {
             # What refuses calls without TLS denies deletion to nobody who calls as one should.
             lambda s: deny(s, landed(s, denied=False), Action="s3:*", Condition={"Bool": {"aws:SecureTransport": "false"}}),
             lambda s: deny(s, landed(s, denied=False), Action="s3:*", Condition={}),
+        ),
+        (lambda s: deny_on(s, "/logs/*"), lambda s: deny_on(s, "/datasets/*")),
+        # The bucket itself and one dataset: neither is a movie that comes tomorrow.
+        (lambda s: deny_on(s, "", "/datasets/2026-03-17/*"), lambda s: deny_on(s, "", "/*")),
+        (
+            lambda s: deny(s, landed(s, denied=False), Resource=None, NotResource=["arn:aws:s3:::other/*"]),
+            lambda s: deny(s, landed(s, denied=False), Resource="*"),
         ),
         (
             lambda s: landed(s, denied=False, object_lock_enabled=True),

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from aws_cdk import Aws
+from aws_cdk import Aws, Stack
+from aws_cdk import aws_sns as sns
+from aws_cdk.assertions import Template
 
-from cdk_cryoem.ingest_schedule import by_datasync, least_gap_minutes, schedule_problems
+from cdk_cryoem.ingest_schedule import (
+    IngestSchedule,
+    by_datasync,
+    least_gap_minutes,
+    schedule_problems,
+    starts_in_a_day,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +67,28 @@ def test_who_keeps_the_time(expression: str, zone: str | None, itself: bool) -> 
 def test_what_is_known_only_at_deployment_is_datasyncs() -> None:
     assert by_datasync(Aws.STACK_NAME, None)
     assert not list(schedule_problems(Aws.STACK_NAME, Aws.STACK_NAME))
+
+
+@pytest.mark.parametrize(
+    ("expression", "starts"),
+    [("rate(15 minutes)", 96), ("rate(7 minutes)", 205), ("rate(1 hour)", 24), ("rate(1 day)", 1), ("rate(2 days)", 1),
+     ("rate(2880 minutes)", 1), ("cron(0/15 8-18 * * ? *)", 44), ("cron(0 2 * * ? *)", 1), ("cron(0,30 */6 * * ? *)", 8),
+     ("cron(0/5 * * * ? *)", 288), ("cron(0 8,20 ? * MON *)", 2), ("cron(0/20 22-2 * * ? *)", 3)],
+)  # fmt: skip
+def test_how_many_starts_a_day_has(expression: str, starts: int) -> None:
+    assert starts_in_a_day(expression) == starts
+
+
+@pytest.mark.parametrize(
+    ("expression", "refused"),
+    [("rate(15 minutes)", 93), ("cron(0/15 8-18 * * ? *)", 42), ("cron(0 2 * * ? *)", 1), ("rate(2 days)", 1),
+     ("cron(0 2,14 * * ? *)", 1), (Aws.STACK_NAME, 279)],
+)  # fmt: skip
+def test_the_alarm_can_be_reached_by_the_starts_of_one_day(stack: Stack, expression: str, refused: int) -> None:
+    schedule = IngestSchedule(
+        stack, "Schedule", task_arn="arn:aws:datasync:eu-west-1:1:task/t", schedule_expression=expression
+    )
+    schedule.alarm(sns.Topic(stack, "Topic"), scope=stack, id="Alarm")
+    template = Template.from_stack(stack)
+    template.has_resource_properties("AWS::CloudWatch::Alarm", {"Threshold": refused, "EvaluationPeriods": 1})
+    template.has_resource_properties("AWS::SQS::Queue", {"MessageRetentionPeriod": 86400})

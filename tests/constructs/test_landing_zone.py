@@ -262,6 +262,14 @@ def test_backups_and_listings_expire_and_nothing_else_does(made: tuple[Stack, La
     ]  # fmt: skip
 
 
+def test_logs_that_expired_are_not_kept_as_old_versions(made: tuple[Stack, LandingZone, Template]) -> None:
+    _, zone, template = made
+    rules = template.find_resources("AWS::S3::Bucket")[_logs_of(zone)]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert [(rule["ExpirationInDays"], rule["NoncurrentVersionExpiration"]) for rule in rules] == [
+        (365, {"NoncurrentDays": 30})
+    ]
+
+
 def _logs_of(zone: LandingZone) -> str:
     return str(Stack.of(zone).get_logical_id(zone.access_logs_bucket.node.default_child))  # type: ignore[arg-type]
 

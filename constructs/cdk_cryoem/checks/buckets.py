@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from .rule import Finding, Rule
-from .templates import Resource, Templates, intrinsic, true, words
+from .templates import Part, Resource, Templates, intrinsic, true, words
 
 _BUCKET = "AWS::S3::Bucket"
 _DELETION = "s3:DeleteObjectVersion"
+_ANY_KEY, _SOME_NAME = "\0", "\1"
 
 
 def bucket_behind(templates: Templates, association: Resource) -> Resource | None:
@@ -84,25 +85,62 @@ def _deletable(templates: Templates) -> Iterator[Finding]:
         for policy in templates.of("AWS::S3::BucketPolicy")
     ]
     for bucket in landing_buckets(templates):
+        prefixes = _prefixes(templates, bucket)
         own = [policy for of, policy in policies if of is bucket or (of and of == bucket.get("BucketName"))]
         # Of which bucket these are, only the deployment knows.
         maybe = [policy for of, policy in policies if isinstance(of, Mapping) and policy not in own]
         unreadable = (
             any(policy.undecided("PolicyDocument") for policy in own)
-            or any(_denies_deletion(policy) for policy in maybe)
+            or any(_denies_deletion(templates, policy, prefixes) for policy in maybe)
             or any(bucket.undecided(*path) for path in (("ObjectLockEnabled",), ("ObjectLockConfiguration", "Rule")))
         )
         locked = true(bucket.get("ObjectLockEnabled")) and bucket.get(
             "ObjectLockConfiguration", "Rule", "DefaultRetention"
         )
-        if not locked and not unreadable and not any(_denies_deletion(policy) for policy in own):
+        if not locked and not unreadable and not any(_denies_deletion(templates, policy, prefixes) for policy in own):
             yield Finding(bucket)
 
 
-def _denies_deletion(policy: Resource) -> bool:
+def _denies_deletion(templates: Templates, policy: Resource, prefixes: Sequence[str]) -> bool:
     statements = policy.get("PolicyDocument", "Statement")
     every = statements if isinstance(statements, list) else [statements]
-    return any(isinstance(each, Mapping) and _denies(each) for each in every)
+    return any(
+        isinstance(each, Mapping) and _denies(each) and all(_covers(templates, policy, each, p) for p in prefixes)
+        for each in every
+    )
+
+
+def _prefixes(templates: Templates, bucket: Resource) -> list[str]:
+    """Below which keys movies land in a bucket, as far as its associations and tasks say; all keys when they do not."""
+    found = []
+    for association in templates.of("AWS::FSx::DataRepositoryAssociation"):
+        if imports(association) and bucket_behind(templates, association) is bucket:
+            text = _text(templates.text(association, association.get("DataRepositoryPath")))
+            found.append(text.removeprefix("s3://").partition("/")[2].strip("/"))
+    for task in templates.of("AWS::DataSync::Task"):
+        location = templates.meant(task, task.get("DestinationLocationArn"))
+        if location is not None and templates.meant(location, location.get("S3BucketArn")) is bucket:
+            found.append(str(location.get("Subdirectory") or "").strip("/"))
+    return [f"{prefix}/" if prefix else "" for prefix in found] or [""]
+
+
+def _covers(templates: Templates, policy: Resource, statement: Mapping[str, Any], prefix: str) -> bool:
+    """Whether a statement is about every object below a prefix; what only the deployment knows may be."""
+    given = statement.get("Resource")
+    for each in given if isinstance(given, list) else [given]:
+        parts = templates.text(policy, each)
+        if each is not None and parts == [None]:
+            return True
+        text = _text(parts)
+        # The bucket itself is none of its objects.
+        keys = "*" if text == "*" else text.partition("/")[2]
+        if keys and fnmatchcase(f"{prefix}{_ANY_KEY}", keys):
+            return True
+    return False
+
+
+def _text(parts: Sequence[Part]) -> str:
+    return "".join(each if isinstance(each, str) else _SOME_NAME for each in parts)
 
 
 def _denies(statement: Mapping[str, Any]) -> bool:
