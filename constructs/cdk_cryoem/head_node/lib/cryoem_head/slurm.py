@@ -166,8 +166,8 @@ def gpus_and_waits() -> Tuple[Dict[str, int], Dict[str, float]]:
                 gpus[partition] = gpus.get(partition, 0) + int(found[1]) * int(nodes)
         elif reason not in _NEVER and not reason.startswith(_BLOCKED):
             since = _time(submitted)
-            for name in partition.split(",") if since is not None else ():
-                waits[name] = min(since, waits.get(name, since))
+            if since is not None:
+                waits.update({name: min(since, waits.get(name, since)) for name in partition.split(",")})
     return gpus, waits
 
 
