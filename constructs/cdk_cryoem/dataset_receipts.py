@@ -33,7 +33,7 @@ class DatasetReceipts(Construct):
     engine: on whose bus it speaks (`Dataset Safe`, `Dataset Not Safe`) and hears of datasets that have landed.
     landing_bucket: where datasets, task reports, and then receipts are. records: the hooks' table (`LaneHooks.records`).
     alarm_topic: told of hints that could not be worked off (`LaneHooks.alarm_topic`).
-    ingest_task_arns: every DataSync task that writes to the bucket, 60 at most; all of them must have looked at their share
+    ingest_task_arns: every DataSync task that writes to the bucket, 40 at most; all of them must have looked at their share
         again before a dataset is safe. Without any, no dataset ever is.
     sentinel: as of LaneHooks; an empty file of this name that somebody put into the bucket himself needs no report.
     not_safe_after: how long after it has landed people are told of a dataset that is still not safe; whole hours, 1 hour to

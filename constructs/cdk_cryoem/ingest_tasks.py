@@ -9,7 +9,7 @@ from aws_cdk import aws_events as events
 
 from .problems import Problem
 
-MOST_TASKS = 60
+MOST_TASKS = 40
 """So many ids fit beside the rest into the 4 KB of a function's environment, and their ARNs into the 10,240 characters of a
 role's policies (Lambda developer guide, "Lambda quotas"; IAM user guide, "IAM and AWS STS quotas")."""
 _TOGETHER = 20
@@ -23,7 +23,7 @@ def task_problems(task_arns: Sequence[str]) -> list[Problem]:
     return [
         Problem(
             property="ingest_task_arns",
-            value=f"{len(task_arns)} tasks",
+            value=len(task_arns),
             allowed=f"{MOST_TASKS} tasks at most",
             fix="More do not fit into the environment of a hook; let two systems share the microscopes",
         )

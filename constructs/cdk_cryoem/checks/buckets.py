@@ -200,7 +200,7 @@ BUCKET_RULES = (
         name="LandingBucketDeniesDeletion",
         info="Whoever has rights in S3 can delete versions of movies for good.",
         explanation="Give the bucket object lock with a default retention, or a policy that denies s3:DeleteObjectVersion "
-        "to everyone but a break-glass role.",
+        "to everyone but a break-glass role, wherever movies land.",
         find=_deletable,
     ),
     Rule(
