@@ -85,6 +85,7 @@ class DatasetReceipts(Construct):
             batching_window=Duration.seconds(60),
             memory_mib=2048,
             timeout=Duration.minutes(15),
+            dead_letters_are="removed by the next good look",
         )
         self.hook.function.add_environment("DEAD_LETTERS", self.hook.dead_letter_queue.queue_url)
         self.hook.dead_letter_queue.grant_consume_messages(self.hook.role)

@@ -33,6 +33,8 @@ class HookFunction(Construct):
     batching_window: hints that arrive within it are looked at together. Default none.
     memory_mib, timeout: of the function, default 512 MiB and 10 minutes.
     with_queue: False for a function that is called by a schedule only; it then has just the dead-letter queue.
+    dead_letters_are: what becomes of dead letters, as the alarm says it. Default: sent back by sweeps, and without a queue
+        removed by the next good run, which the function has to see to.
 
     Costs: per million hints about 0.40 USD for the queue and 2 USD for the function. The role has no managed policies.
     """
@@ -49,9 +51,11 @@ class HookFunction(Construct):
         with_queue: bool = True,
         memory_mib: int = 512,
         timeout: Duration | None = None,
+        dead_letters_are: str | None = None,
     ) -> None:
         super().__init__(scope, id)
         longest = timeout or _TIMEOUT
+        become = dead_letters_are or ("sent back by sweeps" if with_queue else "removed by the next good run")
         self.dead_letter_queue: sqs.Queue = sqs.Queue(
             self,
             "DeadLetters",
@@ -110,7 +114,7 @@ class HookFunction(Construct):
             self,
             "DeadLetterAlarm",
             alarm_description=with_runbook(
-                self, f"A message of the {id} hook could not be worked off; sweeps send it back", "dead-letters"
+                self, f"A message of the {id} hook could not be worked off; such messages are {become}", "dead-letters"
             ),
             threshold=1,
             evaluation_periods=1,

@@ -74,6 +74,7 @@ class Notifications(Construct):
                 "JOB_MINUTES": str(job_minutes),
             },
             alarm_topic=alarm_topic,
+            dead_letters_are="kept for 14 days",
         )
         self.topic.grant_publish(self.notifier.role)
         # No other kind of record: a function that writes to people has nothing to do with prices.

@@ -72,6 +72,20 @@ def test_a_hint_is_tried_eight_times_and_then_kept_for_two_weeks(made: Made) -> 
     template.has_resource_properties("AWS::SQS::Queue", {"MessageRetentionPeriod": 14 * 86_400})
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "sent back by sweeps"),
+        ({"with_queue": False}, "removed by the next good run"),
+        ({"dead_letters_are": "kept for 14 days"}, "kept for 14 days"),
+    ],
+)
+def test_the_alarm_says_what_becomes_of_dead_letters(stack: Stack, given: dict[str, Any], words: str) -> None:
+    hook(stack, **given)
+    (alarm,) = Template.from_stack(stack).find_resources("AWS::CloudWatch::Alarm").values()
+    assert f"such messages are {words}. What to do: " in alarm["Properties"]["AlarmDescription"]
+
+
 def test_both_queues_are_encrypted_and_refuse_plain_http(made: Made) -> None:
     template = made[2]
     template.resource_count_is("AWS::SQS::Queue", 2)
