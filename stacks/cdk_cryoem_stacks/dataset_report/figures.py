@@ -133,8 +133,9 @@ def _inside(x: float, line: Scale) -> float:
 
 def _lane(lane: str, jobs: Sequence[Job], line: Scale, colour: int, prefix: str, width: float) -> _Row:
     told = f"  {several(len(jobs), 'job')}, {hours(sum(job.seconds for job in jobs))}"
-    # Letters of this size are 6.5 wide, more or less.
-    shown = lane if len(lane) <= (width - 120) / 6.5 else lane[: int((width - 120) / 6.5)] + "…"
+    # Letters of this size are 8 wide at most, more or less.
+    most = min(48, int((width - 130) / 8))
+    shown = lane if len(lane) <= most else lane[:most] + "…"
     label = tag("text", shown or "no lane", tag("tspan", told, class_="more"), x=0, y=12, class_="row")
     tracks = _tracks(jobs)
     if len(tracks) > _MOST_TRACKS or len(jobs) > _MOST_BARS:

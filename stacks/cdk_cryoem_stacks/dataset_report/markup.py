@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-# Control characters as pictures of them; the others are no HTML, or turn the text after them around.
-_SHOWN = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)} | {0x7F: 0x2421}
+# Control characters as pictures of them, what would turn the text after it around as an escape; the others are no HTML.
+_SHOWN: dict[int, int | str] = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)} | {0x7F: 0x2421}
 _SHOWN |= dict.fromkeys((0xFFFE, 0xFFFF, *range(0x80, 0xA0)), 0xFFFD)
+_SHOWN |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
 class Html(str):
