@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 720, 440, 64, 48, 24, 52
+_LEGEND = 212
 _PALETTE = ("#1f5f8b", "#a33b20", "#2e7d32", "#7b4fa3", "#8a6d00", "#555555")
 
 
@@ -52,13 +53,23 @@ def chart(curves: Sequence[Curve], *, title: str, across: str, up: str, log_x: b
         y = scale_y.at(tick)
         out.append(f'<path d="M{_LEFT} {y}H{_WIDTH - _RIGHT}" stroke="#ddd"/>')
         out.append(f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
+    left = _legend_left(curves, scale_x, scale_y)
     for number, curve in enumerate(curves):
         colour = _PALETTE[number % len(_PALETTE)]
         out += _curve(curve, colour, scale_x, scale_y)
         y = _TOP + 14 + 16 * number
-        out.append(f'<circle cx="{_WIDTH - 236}" cy="{y - 4}" r="4" fill="{colour}"/>')
-        out.append(f'<text x="{_WIDTH - 226}" y="{y}">{html.escape(curve.name)}</text>')
+        out.append(f'<circle cx="{left}" cy="{y - 4}" r="4" fill="{colour}"/>')
+        out.append(f'<text x="{left + 10}" y="{y}">{html.escape(curve.name)}</text>')
     return "\n".join([*out, "</svg>"]) + "\n"
+
+
+def _legend_left(curves: Sequence[Curve], scale_x: _Scale, scale_y: _Scale) -> float:
+    """Where the legend begins: on the side with fewer points behind it, the right one if both are as good."""
+    below = _TOP + 16 * (len(curves) + 1)
+    high = [scale_x.at(p.x) for curve in curves for p in curve.points if scale_y.at(p.y) < below]
+    right = sum(x > _WIDTH - _RIGHT - _LEGEND for x in high)
+    left = sum(x < _LEFT + _LEGEND for x in high)
+    return _LEFT + 12 if left < right else _WIDTH - _RIGHT - _LEGEND
 
 
 def _corners(point: Point) -> list[tuple[float, float]]:
