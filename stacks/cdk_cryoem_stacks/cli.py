@@ -12,6 +12,7 @@ from pathlib import Path
 from .archive import command as archive
 from .changes import command as diff
 from .dataset_report import command as dataset_report
+from .money import command as money
 from .operate import agent
 from .operate import command as operate
 from .operate import save_command as save
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     agent.add_command(commands)
     archive.add_commands(commands)
     dataset_report.add_command(commands)
+    money.add_commands(commands)
     plan.add_command(commands)
     prices.add_options(
         commands.add_parser("prices", help="list the prices that are counted with, or get those of today")

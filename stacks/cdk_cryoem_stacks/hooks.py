@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from aws_cdk import CfnOutput, Stack
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from cdk_cryoem import (
     DatasetReceipts,
+    DenyLaunches,
     Engine,
     FileSystemCare,
     LaneHooks,
@@ -22,6 +24,7 @@ from cdk_cryoem import (
 )
 
 from .config import Config
+from .config_sections import AtLimitConfig
 from .overview import Overview
 
 
@@ -80,7 +83,11 @@ class HooksStack(Stack):
         self.budget: MonthlyBudget | None = None
         if config.budget is not None:
             self.budget = MonthlyBudget(
-                self, "Budget", limit_usd=config.budget.monthly_usd, emails=config.budget.emails
+                self,
+                "Budget",
+                limit_usd=config.budget.monthly_usd,
+                emails=config.budget.emails,
+                at_limit=self._denied(config.budget.at_limit),
             )
             for address in config.budget.emails:
                 self.hooks.alarm_topic.add_subscription(subscriptions.EmailSubscription(address))
@@ -101,8 +108,18 @@ class HooksStack(Stack):
         CfnOutput(self, "AlarmTopic", value=self.hooks.alarm_topic.topic_arn)
         CfnOutput(self, "ListFilesDocument", value=self.hooks.documents.list_files.ref)
         CfnOutput(self, "Sweeper", value=self.hooks.sweeper.function.function_name)
+        CfnOutput(self, "LaneManifest", value=engine.lane_manifest.parameter_name)
         # Said by the cluster's stack too; here it is beside the others that `cryoem wake` and its like look for.
         CfnOutput(self, "HeadNode", value=engine.head_node_instance_id)
+
+    def _denied(self, at_limit: AtLimitConfig | None) -> DenyLaunches | None:
+        if at_limit is None:
+            return None
+        roles = [
+            iam.Role.from_role_arn(self, f"Launches{number}", arn, mutable=False)
+            for number, arn in enumerate(at_limit.roles)
+        ]
+        return DenyLaunches(roles=roles, approval=at_limit.approval)
 
     def show(
         self, *, config: Config, engine: Engine, file_system: LustreStore, microscopes: Mapping[str, MicroscopeIngest]

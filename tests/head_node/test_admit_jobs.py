@@ -216,11 +216,11 @@ def test_no_schedule_exceeds_a_cap_or_lets_somebody_start_who_was_not_admitted(w
             if each.reason == "Resources" and each.job_id in world.admitted:
                 del waiting[each.job_id]
                 running[each.job_id] = (now, round((each.minutes or 0) * 60), each.nodes)
-        elif step < 0.9 and uncounted:
+        elif step < 0.78 and uncounted:
             done = uncounted.pop(chance.randrange(len(uncounted)))
             world.records.count(done[0], ended_at=done[1], micro=done[2])
         for name, (start, limit, price) in list(running.items()):
-            if now - start >= limit or chance.random() < 0.2:
+            if now - start >= limit or chance.random() < 0.04:
                 end = min(now, start + limit)
                 del running[name]
                 spent = price * int(end - start)

@@ -16,6 +16,7 @@ from ..which_file import cdk
 from .ask import Failed, ask, find
 
 if TYPE_CHECKING:
+    from mypy_boto3_ce import CostExplorerClient
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_cloudformation.type_defs import StackTypeDef
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -144,6 +145,11 @@ class Clients:
         """The buckets."""
         config = _BOTO.merge(BotoConfig(max_pool_connections=S3_CONNECTIONS))
         return self._session.client("s3", region_name=self._region, config=config)
+
+    @functools.cached_property
+    def cost_explorer(self) -> CostExplorerClient:
+        """What was billed; it has one endpoint for all regions of a partition."""
+        return self._session.client("ce", region_name=self._region, config=_BOTO)
 
     @functools.cached_property
     def fsx(self) -> FSxClient:

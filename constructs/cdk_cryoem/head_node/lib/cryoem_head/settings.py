@@ -35,7 +35,7 @@ class Settings:
     cryosparc_server: str
     cryosparc_host: str
     cryosparc_port: int
-    records_table: str
+    records_table: str = NONE
 
     @property
     def spool(self) -> Path:
