@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from cdk_cryoem import HeadNode, default_lanes, instance_shapes
+from cdk_cryoem_stacks import prices
+from cdk_cryoem_stacks.config import Config
 
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 _ENGINES = ("parallelcluster", "pcs")
@@ -68,3 +70,29 @@ def test_other_pages_say_the_same_sums(page: str) -> None:
         total = _idle(engine)["sum"]
         assert f"{total:.0f}" in text, f"{page} ought to say {total:.0f} for {engine}"
         assert f"{total - running:.0f}" in text, f"{page} ought to say {total - running:.0f} for {engine}"
+
+
+@pytest.mark.parametrize("engine", _ENGINES)
+def test_what_is_in_the_table_of_prices_costs_when_idle_what_the_table_says(engine: str) -> None:
+    rows, store, table = _idle(engine), Config(name="em").file_system, prices.load()
+
+    def usd(item: str, number: float) -> float:
+        return round(float(table.usd(item).usd) * number, 2)
+
+    per_gb = f"fsx:persistent2-{store.throughput_mibps_per_tib}:gb-month"
+    assert rows["FSx for Lustre"] == usd(per_gb, store.capacity_gib)
+    assert rows["NAT gateway"] == usd("nat:hour", _HOURS)
+    assert rows["Public IPv4 address of the NAT gateway"] == usd("ipv4:hour", _HOURS)
+    assert rows["KMS key, secret"] == usd("kms:key-month", 1) + usd("secret:month", 1)
+    assert rows.get("Controller, SMALL", usd("pcs:small:hour", _HOURS)) == usd("pcs:small:hour", _HOURS)
+
+
+def test_other_pages_price_endpoints_and_transfers_as_the_table_does() -> None:
+    table = prices.load()
+    endpoint = float(table.usd("endpoint:hour").usd) * _HOURS
+    network, ingest = (_DOCS / "network.md").read_text(), (_DOCS / "ingest.md").read_text()
+    assert set(re.findall(r"(?m)^\| `\w+` \| .* \| (?:yes|-) \| ([\d.]+) \|$", network)) == {f"{endpoint:.2f}"}
+    basic, enhanced, run = (
+        table.usd(f"datasync:{item}").usd for item in ("basic:gb", "enhanced:gb", "enhanced:execution")
+    )
+    assert f"| {basic} USD per GB | {enhanced} USD per GB and {run} USD per run |" in ingest

@@ -95,6 +95,7 @@ def test_the_wheel_holds_the_packages_their_data_the_handlers_and_nothing_else(i
         "cdk_cryoem/head_node/lib/cryoem_head/stages.csv",
         "cdk_cryoem/node/prepare-node.sh",
         "cdk_cryoem/_lambda/cdk_cryoem_lambda/node_hook.py",
+        "cdk_cryoem_stacks/prices/prices.csv",
         "cdk_cryoem_stacks/py.typed",
         "cdk_cryoem_stacks/parallel_cluster_check/check.py",
         "cdk_cryoem_stacks/parallel_cluster_check/requirements.txt",

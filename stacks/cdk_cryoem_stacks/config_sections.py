@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from cdk_cryoem import Capacity, HeadNode, InstanceShape, Lane, Problem
+from cdk_cryoem import Capacity, HeadNode, InstanceShape, Lane, Problem, instance_shapes
 from cdk_cryoem.cryosparc import CRYOSPARC_VERSION, cryosparc_problems
 from cdk_cryoem.lane import SPOT_SUFFIX, lane_problems
 from cdk_cryoem.monthly_budget import budget_problems
@@ -92,7 +92,7 @@ class LaneConfig(Section):
 
     def lanes(self, shapes: Mapping[str, InstanceShape] | None = None) -> list[Lane]:
         """The value objects that the constructs take: the lane, and its spot twin. shapes: types with other prices."""
-        lane = Lane(**self._values(), **({} if shapes is None else {"shapes": shapes}))
+        lane = Lane(**self._values(), shapes=instance_shapes() if shapes is None else shapes)
         return [lane, lane.spot_twin()] if self.spot_twin else [lane]
 
 

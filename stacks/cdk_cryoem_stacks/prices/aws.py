@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import boto3
@@ -109,7 +110,8 @@ def _products(pricing: Any, question: Question, region: str) -> Sequence[str]:
     while True:
         answer = _ask(
             "pricing:GetProducts",
-            lambda more=more: pricing.get_products(
+            partial(
+                pricing.get_products,
                 ServiceCode=question.service,
                 Filters=question.of_region(region),
                 FormatVersion="aws_v1",
@@ -129,7 +131,8 @@ def _history(ec2: Any, instance_types: Sequence[str], now: datetime) -> Sequence
     while True:
         answer = _ask(
             "ec2:DescribeSpotPriceHistory",
-            lambda more=more: ec2.describe_spot_price_history(
+            partial(
+                ec2.describe_spot_price_history,
                 InstanceTypes=list(instance_types),
                 ProductDescriptions=["Linux/UNIX"],
                 StartTime=now - timedelta(days=DAYS),

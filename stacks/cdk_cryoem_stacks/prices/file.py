@@ -48,7 +48,7 @@ def read(path: Path, *, items: Mapping[str, str] | None = None) -> list[Price]:
     if faults:
         raise PriceFileError(faults)
     return [
-        Price(**{column: row[column] for column in COLUMNS if column != "usd"}, usd=Decimal(row["usd"]))  # type: ignore[arg-type]
+        Price(**{column: row[column] for column in COLUMNS if column != "usd"}, usd=Decimal(row["usd"]))
         for _, row in found
     ]
 
