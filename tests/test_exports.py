@@ -9,11 +9,11 @@ import pytest
 import cdk_cryoem
 
 PUBLIC = [
-    "Association", "BandwidthWindow", "Capacity", "ClusterInputs", "CryoEmError", "CryoEmPlatform", "Cryosparc", "CryosparcWeb", "DATASET_LANDED", "DatasetGroup", "DatasetGroups", "DatasetReceipts", "Engine",
+    "Association", "BandwidthWindow", "BudgetAction", "Cap", "Capacity", "ClusterInputs", "CryoEmDashboard", "CryoEmError", "CryoEmPlatform", "Cryosparc", "CryosparcWeb", "DATASET_LANDED", "DatasetGroup", "DatasetGroups", "DatasetReceipts", "DenyLaunches", "Engine",
     "FileSystemCare", "HeadNode", "HeadNodeDocuments", "HeadNodePrograms", "HookFunction", "ILustreStore", "InstanceShape",
     "JOB_EVENT_DETAIL_TYPE", "JOB_EVENT_SOURCE", "LandingZone", "Lane", "LaneHooks", "LaneManifest", "LustreStore",
     "Microscope", "MicroscopeIngest", "MonthlyBudget", "NfsShare", "Notifications", "OidcLogin", "PLATFORM_EVENT_SOURCE", "ParallelCluster",
-    "ParallelClusterProvider", "Pcs", "PrivateNetwork", "Problem", "SecondCopy", "SmbShare", "Stage", "Waiting", "WorkingHours", "cluster_configuration", "default_lanes",
+    "ParallelClusterProvider", "Pcs", "Period", "PrivateNetwork", "Problem", "RecordsTable", "SecondCopy", "SmbShare", "Stage", "SystemAlarms", "SystemMetrics", "Waiting", "WorkingHours", "cluster_configuration", "default_lanes",
     "instance_shapes", "stage_lanes",
 ]  # fmt: skip
 CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(cdk_cryoem, name, None))]

@@ -28,6 +28,7 @@ _SCHEMAS = Path(str(cfnlint.__file__)).parent / "data" / "schemas"
 _NOT_OURS = ("WindowsConfiguration", "OntapConfiguration", "OpenZFSConfiguration")
 TYPES = (
     "AWS::Budgets::Budget",
+    "AWS::Budgets::BudgetsAction",
     "AWS::CloudFormation::Stack",
     "AWS::CloudFormation::WaitConditionHandle",
     "AWS::CloudWatch::Alarm",

@@ -1,5 +1,6 @@
 """AWS CDK constructs for cryo-EM computing: movies land, lanes open, jobs run, nodes go."""
 
+from .budget_action import BudgetAction, DenyLaunches
 from .caps import Cap, Period
 from .cryosparc import Cryosparc
 from .cryosparc_web import CryosparcWeb, OidcLogin
@@ -43,6 +44,7 @@ __all__ = [
     "PLATFORM_EVENT_SOURCE",
     "Association",
     "BandwidthWindow",
+    "BudgetAction",
     "Cap",
     "Capacity",
     "ClusterInputs",
@@ -54,6 +56,7 @@ __all__ = [
     "DatasetGroup",
     "DatasetGroups",
     "DatasetReceipts",
+    "DenyLaunches",
     "Engine",
     "FileSystemCare",
     "HeadNode",

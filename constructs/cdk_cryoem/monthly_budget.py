@@ -1,4 +1,4 @@
-"""AWS Budgets as the slow limit: it tells people, hours after the money was spent."""
+"""AWS Budgets as the slow limit: it tells people, hours after the money was spent, and can end launches then."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ from collections.abc import Sequence
 from aws_cdk import aws_budgets as budgets
 from constructs import Construct
 
+from .budget_action import BudgetAction, DenyLaunches, deny_problems
 from .problems import Problem, known, require
 
 
 class MonthlyBudget(Construct):
     """A monthly cost budget that writes to people at 50, 80 and 100 %, and when the forecast passes it.
 
-    limit_usd: above 0. emails: 1 to 10 addresses.
+    limit_usd: above 0. emails: 1 to 10 addresses. at_limit: launches that are denied at 100 %. Default: it only tells.
     It counts the whole account: tags only become usable for costs a day after somebody has activated them there.
-    Costs nothing (the first two budgets of an account; then 0.02 USD a day).
+    Costs nothing (the first two budgets of an account; then 0.02 USD a day), its action as BudgetAction says.
     """
 
-    def __init__(self, scope: Construct, id: str, *, limit_usd: float, emails: Sequence[str]) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        limit_usd: float,
+        emails: Sequence[str],
+        at_limit: DenyLaunches | None = None,
+    ) -> None:
         super().__init__(scope, id)
-        require(f"MonthlyBudget {id!r}", budget_problems(limit_usd=limit_usd, emails=emails))
+        require(
+            f"MonthlyBudget {id!r}",
+            [
+                *budget_problems(limit_usd=limit_usd, emails=emails),
+                *(problem.under("at_limit") for problem in (deny_problems(at_limit) if at_limit is not None else ())),
+            ],
+        )
         subscribers = [
             budgets.CfnBudget.SubscriberProperty(subscription_type="EMAIL", address=address) for address in emails
         ]
@@ -43,6 +58,9 @@ class MonthlyBudget(Construct):
                 for kind, percent in (("ACTUAL", 50), ("ACTUAL", 80), ("ACTUAL", 100), ("FORECASTED", 100))
             ],
         )
+        self.action: BudgetAction | None = None
+        if at_limit is not None:
+            self.action = BudgetAction(self, "Action", budget_name=self.budget.ref, deny=at_limit, emails=emails)
 
 
 def budget_problems(*, limit_usd: float, emails: Sequence[str]) -> list[Problem]:

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from cdk_cryoem import Cap, Lane, Problem, default_lanes
 from cdk_cryoem.caps import caps_problems, caps_warnings
 from cdk_cryoem.ingest_patterns import sentinel_problems
+from cdk_cryoem.ingest_tasks import task_problems
 from cdk_cryoem.lane import lane_set_problems
 from cdk_cryoem.lane_manifest import manifest_text, size_problems
 from cdk_cryoem.parallel_cluster import backstop_problems, retention_problems, tag_problems
@@ -118,6 +119,7 @@ class Config(Section):
         problems = [
             *self._name_problems(),
             *self._hold_problems(),
+            *self._number_problems(),
             *self._sentinel_problems(),
             *groups_problems(self.groups, account=self.account),
             *stage_problems(self.stages, self.all_lanes()),
@@ -148,6 +150,10 @@ class Config(Section):
                         yield dataclasses.replace(problem, property=f"lanes[{index}].{prop}")
                 seen.add(made.name)
 
+    def _number_problems(self) -> Iterator[Problem]:
+        for problem in task_problems([microscope.name for microscope in self.microscopes]):
+            yield dataclasses.replace(problem, property="microscopes")
+
     def _sentinel_problems(self) -> Iterator[Problem]:
         for index, microscope in enumerate(self.microscopes):
             for problem in sentinel_problems(self.landing.sentinel, microscope.exclude_patterns):
@@ -155,6 +161,13 @@ class Config(Section):
                 yield problem.under(section)
 
     def _pcs_problems(self) -> Iterator[Problem]:
+        if self.budget is not None and self.budget.at_limit is not None:
+            yield Problem(
+                property="budget.at_limit",
+                value="given",
+                allowed="nothing with engine: pcs",
+                fix="PCS launches nodes by its service-linked role, which no policy reaches; caps hold jobs",
+            )
         if self.pcs is None:
             yield Problem(
                 property="pcs", value=None, allowed="a section with ami_id", fix="docs/pcs.md says how to make one"

@@ -26,6 +26,7 @@ from cdk_cryoem.waiting import Waiting, waiting_problems
 from cdk_cryoem.working_hours import DAYS, WorkingHours, working_hours_problems
 
 SECRET_ARN = r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:.+-[A-Za-z0-9]{6}$"
+ROLE_ARN = r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$"
 POLICY_ARN = r"^arn:aws[a-z-]*:iam::(\d{12}|aws):policy/.+$"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
 # ParallelCluster's API takes no cluster of one letter.
@@ -225,11 +226,27 @@ class WaitingConfig(Section):
         )
 
 
+class AtLimitConfig(Section):
+    """What AWS Budgets denies when the month's budget is spent: launches of GPU nodes, by these roles."""
+
+    roles: list[Annotated[str, Field(pattern=ROLE_ARN)]] = Field(
+        min_length=1,
+        max_length=100,
+        description="ARNs of the roles that launch nodes: the head node's, which ParallelCluster makes",
+    )
+    approval: Literal["automatic", "manual"] = Field(
+        default="automatic", description="manual: somebody says yes in the console of Billing first"
+    )
+
+
 class BudgetConfig(Section):
     """A monthly budget that writes to people."""
 
     monthly_usd: float = Field(description="Limit in USD, above 0")
     emails: list[str] = Field(description="Who is told of the budget and of alarms, 1 to 10 addresses")
+    at_limit: AtLimitConfig | None = Field(
+        default=None, description="Launches that AWS Budgets denies at 100 %, 8 to 24 hours late; not with pcs"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

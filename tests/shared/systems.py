@@ -9,6 +9,7 @@ from cluster_inputs import BOUNDARY, LICENSE, RESERVATION
 from cdk_cryoem_stacks.config import Config
 
 AGENT = "arn:aws:datasync:us-east-1:111122223333:agent/agent-0123456789abcdef0"
+HEAD_NODE_ROLE = "arn:aws:iam::111122223333:role/parallelcluster/every/every-RoleHeadNode-1A2B3C4D5E6F"
 _EVERYTHING: dict[str, Any] = {
     "name": "every",
     "region": "us-east-1",
@@ -103,7 +104,11 @@ _EVERYTHING: dict[str, Any] = {
 def everything() -> Config:
     """With ParallelCluster. Its recipes are in the folder twin/."""
     return Config.model_validate(
-        {**_EVERYTHING, "head_node": {**_EVERYTHING["head_node"], "remote_desktop_from": "10.0.0.0/8"}}
+        {
+            **_EVERYTHING,
+            "head_node": {**_EVERYTHING["head_node"], "remote_desktop_from": "10.0.0.0/8"},
+            "budget": {**_EVERYTHING["budget"], "at_limit": {"roles": [HEAD_NODE_ROLE], "approval": "manual"}},
+        }
     )
 
 

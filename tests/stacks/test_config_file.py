@@ -133,9 +133,19 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
         "name: em\nmicroscopes:\n"
         + "".join(f"  - {{name: {n}, nfs: {{host: h, path: /}}, agent_arn: '{AGENT}'}}\n" for n in ("em-1", "em1")),
         4, "microscopes[1].name", "em1", "dashes do not count"),
+    "forty-one microscopes": (
+        "name: em\nmicroscopes:\n"
+        + "".join(f"  - {{name: em-{n}, nfs: {{host: h, path: /}}, agent_arn: '{AGENT}'}}\n" for n in range(41)),
+        2, "microscopes", 41, "40 tasks at most"),
     "negative budget": ("name: em\nbudget:\n  monthly_usd: -1\n  emails: [a@b.c]\n", 3, "budget.monthly_usd", -1,
                         "above 0"),
     "budget for nobody": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: []\n", 4, "budget.emails", [], "1 to 10"),
+    "budget that denies nobody": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: [a@b.c]\n  at_limit: {roles: []}\n", 5,
+                                  "budget.at_limit.roles", [], "at least 1"),
+    "budget that denies PCS": (
+        "name: em\nengine: pcs\npcs: {ami_id: ami-0a1b2c3d4e5f60718}\nbudget:\n  monthly_usd: 1\n  emails: [a@b.c]\n"
+        "  at_limit: {roles: ['arn:aws:iam::111122223333:role/head']}\n",
+        7, "budget.at_limit", "given", "nothing with engine: pcs"),
     "no file of prices": ("name: em\nprices: none.csv\n", 2, "prices", "none.csv", "a file beside this one"),
     "no address": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: [bob]\n", 4, "budget.emails", "bob", "an e-mail"),
     "notices to no address": ("name: em\nnotifications:\n  emails: [bob]\n", 3, "notifications.emails", "bob", "an e-mail"),

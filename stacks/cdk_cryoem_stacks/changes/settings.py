@@ -44,6 +44,7 @@ _RESOURCES: Final[Mapping[tuple[str, str], str]] = {
     ("AWS::PCS::Cluster", "SlurmConfiguration.ScaleDownIdleTimeInSeconds"): "idle_backstop_minutes",
     ("AWS::PCS::ComputeNodeGroup", "AmiId"): "pcs.ami_id",
     ("AWS::Budgets::Budget", "Budget.BudgetLimit.Amount"): "budget.monthly_usd",
+    ("AWS::Budgets::BudgetsAction", "ApprovalModel"): "budget.at_limit.approval",
     ("AWS::DataSync::Task", "Schedule.ScheduleExpression"): "microscopes schedule",
     ("AWS::DataSync::Task", "TaskMode"): "microscopes task_mode",
     ("AWS::DataSync::Task", "Options.BytesPerSecond"): "microscopes bandwidth_limit_mibps",
