@@ -24,7 +24,7 @@ def task_problems(task_arns: Sequence[str]) -> list[Problem]:
         Problem(
             property="ingest_task_arns",
             value=len(task_arns),
-            allowed=f"{MOST_TASKS} tasks at most",
+            allowed=f"{MOST_TASKS} at most",
             fix="More do not fit into the environment of a hook; let two systems share the microscopes",
         )
     ]

@@ -137,6 +137,10 @@ ONE_FINDING: dict[str, tuple[str, int, str, object, str]] = {
         "name: em\nmicroscopes:\n"
         + "".join(f"  - {{name: em-{n}, nfs: {{host: h, path: /}}, agent_arn: '{AGENT}'}}\n" for n in range(41)),
         2, "microscopes", 41, "40 tasks at most"),
+    "forty-one microscopes": (
+        "name: em\nmicroscopes:\n"
+        + "".join(f"  - {{name: em-{n}, nfs: {{host: h, path: /}}, agent_arn: '{AGENT}'}}\n" for n in range(41)),
+        2, "microscopes", 41, "40 at most"),
     "negative budget": ("name: em\nbudget:\n  monthly_usd: -1\n  emails: [a@b.c]\n", 3, "budget.monthly_usd", -1,
                         "above 0"),
     "budget for nobody": ("name: em\nbudget:\n  monthly_usd: 1\n  emails: []\n", 4, "budget.emails", [], "1 to 10"),
