@@ -5,12 +5,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from .meter import ALWAYS
 
-LEVELS = (80, 100)
-"""People are told when so much of a cap is spent, in percent."""
 _MONTH = "month"
 
 
@@ -54,9 +52,11 @@ class Spent:
         return f"{self.cap.name}#{self.project}" if self.cap.each else self.cap.name
 
     @property
-    def level(self) -> int:
-        """The highest of the levels that is reached, 0 for none."""
-        return max((level for level in LEVELS if self.micro_usd * 100 >= self.limit * level), default=0)
+    def level(self) -> Literal[0, 80, 100]:
+        """People are told when so much of it is spent, in percent."""
+        if self.micro_usd >= self.limit:
+            return 100
+        return 80 if self.micro_usd * 100 >= self.limit * 80 else 0
 
 
 def spent(caps: Iterable[Cap], totals: Mapping[str, int], *, raised: Mapping[str, int], month: str) -> Iterator[Spent]:
