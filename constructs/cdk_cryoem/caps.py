@@ -18,7 +18,7 @@ _MICRO = 1_000_000
 
 
 class Period(enum.StrEnum):
-    """What a cap counts."""
+    """Which jobs a cap counts, by when they ended."""
 
     MONTH = "month"
     """Jobs that ended in the calendar month, UTC."""
