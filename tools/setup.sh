@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the project needs and says what it installs. May be run again at any time.
 #   tools/setup.sh           Python packages (uv), Node and the CDK CLI, in this folder
-#   tools/setup.sh twin      besides, Debian's Slurm, RELION and shellcheck, for the twin and the tests
+#   tools/setup.sh twin      besides, Debian's Slurm, RELION, shellcheck and a browser, for the twin and the tests
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { echo "setup: $*"; }
@@ -55,5 +55,10 @@ shellcheck shellcheck
 PROGRAMS
     [[ -e /usr/lib/$(uname -m)-linux-gnu/slurm-wlm/jobcomp_script.so ]] || missing+=(slurm-wlm-basic-plugins)
     ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
+    # Those that tests/shared/browser.py can start.
+    if [[ -z $(command -v chromium-headless-shell chromium google-chrome) ]]; then
+        # Ubuntu has none of them as a package.
+        apt_install chromium-headless-shell || die "no browser for tests of pages; install Chromium or Google Chrome, so that 'chromium' or 'google-chrome' starts it"
+    fi
 fi
 say "done"

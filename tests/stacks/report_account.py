@@ -8,7 +8,7 @@ from typing import Any
 from cdk_cryoem_stacks.dataset_report.model import Given, Lane
 
 T0 = 1_795_000_000.0
-"""2026-11-18 10:26:40 UTC."""
+"""2026-11-18 11:06:40 UTC."""
 LANES = (
     Lane(name="cpu", gpus=0, vcpus=32, usd_per_hour=1.536, instance_type="m6i.8xlarge", price_of="us-east-1, 2026"),
     Lane(name="gpu1", gpus=1, vcpus=16, usd_per_hour=1.624, instance_type="g5.4xlarge", gpu_model="a10g", price_of="us-east-1, 2026"),

@@ -63,6 +63,15 @@ def test_the_report_stands_alone(twin: Twin) -> None:
         assert (twin.report / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_cryoem_report_tells_of_the_dataset_what_the_demo_saw(twin: Twin) -> None:
+    page = (twin.report / "dataset-report.html").read_text()
+    assert "<h1><bdi>krios-2026-03-17-grid1</bdi></h1>" in page
+    for job in twin.summary.jobs:
+        assert f"<bdi>{job.name}</bdi>" in page
+    for stage in ("motion-cpu", "class2d", "refine"):
+        assert f"<bdi>{stage}</bdi>" in page, "the names of the jobs tell it"
+
+
 def test_cryosparc_has_exactly_the_lanes_of_the_manifest(twin: Twin) -> None:
     folder = twin.places.home / "lanes"
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"cpu", "gpu1", "gpu4", "gpu8", "live"}
@@ -254,10 +263,10 @@ def test_a_document_refuses_what_its_patterns_do_not_allow(twin: Twin) -> None:
         )
 
 
-def _submit(twin: Twin, partition: str, seconds: int) -> str:
-    folder = twin.places.file_systems / twin.outputs["FileSystemId"] / "projects" / "test"
+def _submit(twin: Twin, partition: str, seconds: int, *options: str, project: str = "test") -> str:
+    folder = twin.places.file_systems / twin.outputs["FileSystemId"] / "projects" / project
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["sbatch", "--parsable", "-p", partition, "--wrap", f"sleep {seconds}"]
+    command = ["sbatch", "--parsable", "-p", partition, *options, "--wrap", f"sleep {seconds}"]
     env = controller.environment(twin.places)
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -273,6 +282,39 @@ def test_the_file_system_is_looked_after_under_its_own_role(twin: Twin) -> None:
     answer = client.invoke(FunctionName=name, Payload=b"{}")
     assert json.loads(answer["Payload"].read()) == {"troubles": 0, "released": ""}
     assert "FunctionError" not in answer
+
+
+def _squeue(twin: Twin, job: str, fields: str) -> str:
+    command = ["squeue", "--noheader", "--states", "all", "--jobs", job, "--format", fields]
+    env = controller.environment(twin.places)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _cryoem(twin: Twin, *arguments: str) -> str:
+    command = ["cryoem", *arguments, "--name", "cryoem", "--region", REGION]
+    env = client_environment(twin.places, Mode(strict=True))
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_a_job_that_could_exceed_a_cap_is_held_with_the_reason_until_the_cap_is_raised(twin: Twin) -> None:
+    """Real Slurm, the shipped admission under the head node's own role, and the operators' command."""
+    # 48 hours on gpu1 are above 20 USD; ten minutes are not, and both at once are not either.
+    dear = _submit(twin, "gpu1", 1, project="trial-a")
+    wait_for(lambda: _squeue(twin, dear, "%T %r") == "PENDING JobHeldAdmin", "the job to be held", seconds=60)
+    reason = _squeue(twin, dear, "%k")
+    assert reason.startswith("cap trial of trial-a: 0.00 of 20.00 USD spent"), reason
+    assert "(48 h on gpu1), more than is left" in reason
+    cheap = _submit(twin, "gpu1", 1, "--time", "10", project="trial-a")
+    record = wait_for(lambda: _record(twin, cheap), "the cheap job's record", seconds=120)
+    assert (record["state"], record["project"]) == ("COMPLETED", "trial-a")
+    assert _squeue(twin, dear, "%T") == "PENDING"
+    assert "trial#trial-a" in _cryoem(twin, "cap")
+    _cryoem(twin, "cap", "raise", "trial", "--project", "trial-a", "--usd", "200", "--reason", "reviewers ask")
+    record = wait_for(lambda: _record(twin, dear), "the held job's record", seconds=180)
+    assert record["state"] == "COMPLETED"
+    assert "checked: the totals are the sums" in _cryoem(twin, "cost", "--check")
 
 
 def test_teardown_refuses_what_is_on_the_file_system_alone_and_passes_the_rest(twin: Twin) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from rich.text import Text
 
 from . import fsc, lifecycle, timeline
 from .acquisition import acquire
-from .environment import Mode
+from .environment import Mode, client_environment
 from .microscope import share_of
 from .observer import Observer
 from .places import Places
@@ -140,8 +142,23 @@ class Demo:
                     indent=1,
                 )
             )
+            self._write_report()
             self._say(str(self.output / "timeline.html"))
         return summary
+
+    def _write_report(self) -> None:
+        """By the command itself, as an operator calls it."""
+        page = self.output / "dataset-report.html"
+        ran = subprocess.run(
+            [sys.executable, "-m", "cdk_cryoem_stacks.cli", "report", _DATASET, "--config", str(self.config),
+             "--output", str(page), "--force"],
+            env=client_environment(self.places, self.mode),
+            capture_output=True,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        if ran.returncode:
+            raise GaveUp(f"cryoem report ended with {ran.returncode}: {ran.stderr[-500:]}")
 
     def _transfer(self, make: Callable[[str], Any], task: str) -> int:
         datasync = make("datasync")
@@ -255,6 +272,7 @@ class Demo:
         self.console.print(
             f"{time.monotonic() - self._began:.0f} s in all. Pictures: {self.output}/timeline.html", highlight=False
         )
+        self.console.print(f"Report of the dataset: {self.output}/dataset-report.html", highlight=False)
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def hours(seconds: float) -> str:
     """A duration in hours; in minutes or seconds where hours would say nothing."""
     if seconds >= 3600:
         return f"{seconds / 3600:,.1f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 or seconds == 60 else f"{seconds:.0f} s"
 
 
 def usd(value: float | None) -> str:

@@ -96,7 +96,7 @@ def _tiles(report: Report) -> Iterator[tuple[str, str, str]]:
     yield "Jobs that ended", number(total.jobs), f"{several(total.repeats, 'repeat')}" if total.repeats else ""
     yield "Ran", hours(total.seconds), f"{hours(total.gpu_seconds)} of GPUs; waited {hours(total.wait)}"
     per_movie = total.usd / arrival.movies if arrival.movies and total.usd else 0
-    yield "Price of the jobs", f"{usd(total.usd)} USD", f"{usd(per_movie)} USD a movie" if per_movie else ""
+    yield "Price of the jobs, USD", usd(total.usd), f"{usd(per_movie)} USD a movie" if per_movie else ""
 
 
 def _tile(title: str, value: str, more: str) -> Html:
