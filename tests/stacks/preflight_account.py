@@ -11,6 +11,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -30,6 +31,9 @@ from cdk_cryoem_stacks.preflight.images import official_name
 REGION, ZONE, OTHER_ZONE = "us-east-1", "us-east-1a", "us-east-1b"
 RESERVATION = "cr-0a1b2c3d4e5f60718"
 AGENT = f"arn:aws:datasync:{REGION}:{DEFAULT_ACCOUNT_ID}:agent/agent-0123456789abcdef0"
+COPY = "second-copy-of-movies"
+CERTIFICATE = f"arn:aws:acm:{REGION}:{DEFAULT_ACCOUNT_ID}:certificate/01234567-89ab-cdef-0123-456789abcdef"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 Answer = Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any] | str]
 
 
@@ -83,6 +87,8 @@ class Account:
         self.quotas |= {quota.code: 100_000 for quota in quota_codes.LUSTRE.values()}
         self.agents: dict[str, str] = {AGENT: "ONLINE"}
         self.file_systems: dict[str, dict[str, Any]] = {}
+        self.certificate: dict[str, Any] = {"DomainName": "em.example.org", "Status": "ISSUED"}
+        self.resources: list[dict[str, Any]] = []
         self.reservation: dict[str, Any] = {
             "CapacityReservationId": RESERVATION,
             "State": "active",
@@ -161,6 +167,35 @@ class Account:
         (stack,) = (stack for stack in stacks.values() if stack.name == name)
         stack.status = status
 
+    def extras(self) -> None:
+        """What a file may have besides: a second copy in another region, a group, the load balancer, an agent made of a key."""
+        elsewhere = "eu-west-1"
+        s3 = boto3.client("s3", region_name=elsewhere)
+        s3.create_bucket(
+            Bucket=COPY, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}, ObjectLockEnabledForBucket=True
+        )
+        self.copy_key = boto3.client("kms", region_name=elsewhere).create_key()["KeyMetadata"]["Arn"]
+        iam = boto3.client("iam", region_name=REGION)
+        self.reader = iam.create_role(RoleName="smith", Path="/labs/", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+        made = {"LogicalResourceId": "MicroscopekriosAgent0A1B2C3D", "PhysicalResourceId": AGENT}
+        self.resources = [
+            made | {"ResourceType": "AWS::DataSync::Agent", "ResourceStatus": "CREATE_COMPLETE", "Timestamp": NOW}
+        ]
+        self.config |= {
+            "landing": {
+                "object_lock_days": 30,
+                "replicate_to": {"bucket_arn": f"arn:aws:s3:::{COPY}", "key_arn": self.copy_key},
+            },
+            "groups": [{"name": "smith", "datasets": ["smith_*"], "reader_role_arns": [self.reader]}],
+            "web": {
+                "certificate_arn": CERTIFICATE,
+                "allowed_from": ["10.0.0.0/8"],
+                "subnet_ids": [self.subnet, self.new_subnet("10.0.2.0/24", OTHER_ZONE)],
+            },
+        }
+        del self.config["microscopes"][0]["agent_arn"]
+        self.config["microscopes"][0]["activation_key"] = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"
+
     def storage(self, *, zone: str = ZONE, buckets: str = REGION) -> str:
         """The storage stack, its buckets and its file system; its id."""
         subnet = self.subnet if zone == ZONE else self.new_subnet("10.0.9.0/24", zone)
@@ -220,6 +255,11 @@ class Account:
                 return "FileSystemNotFound"
             return {"FileSystems": [self.file_systems[name] for name in wanted]}
 
+        def resources(request: Mapping[str, Any]) -> Mapping[str, Any] | str:
+            return {"StackResources": self.resources} if self.resources else "ValidationError"
+
+        answer(self.clients.acm, "DescribeCertificate", lambda request: {"Certificate": self.certificate})
+        answer(self.clients.cloudformation, "DescribeStackResources", resources)
         answer(self.clients.fsx, "DescribeFileSystems", file_systems)
         answer(self.clients.service_quotas, "GetServiceQuota", quota)
         answer(self.clients.service_quotas, "GetAWSDefaultServiceQuota", lambda request: _NONE)
@@ -242,6 +282,7 @@ def healthy() -> Iterator[Account]:
     """The healthy account, while moto stands for AWS."""
     with mock_aws():
         yield Account()
-    for field in dataclasses.fields(Clients):
-        said = _said(getattr(_clients(), field.name))
+    made = [getattr(_clients(), field.name) for field in dataclasses.fields(Clients) if field.name != "kms"]
+    for client in (*made, _clients().kms("eu-west-1")):
+        said = _said(client)
         said.update(dict.fromkeys(said))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from cdk_cryoem import instance_shapes
 from cdk_cryoem_stacks.config import Config
-from cdk_cryoem_stacks.preflight import addresses, arns, offerings, quota_codes, quotas, stacks, vcpus
+from cdk_cryoem_stacks.preflight import addresses, arns, ingest, offerings, quota_codes, quotas, stacks, vcpus
 from cdk_cryoem_stacks.preflight.addresses import Addresses
 from cdk_cryoem_stacks.preflight.check import Group, Level, count, error, ok, warning
 from cdk_cryoem_stacks.preflight.images import official_name
@@ -271,6 +272,23 @@ def test_arns_of_elsewhere() -> None:
     (found,) = arns.decide(config, account=None)
     assert found.reason == "it is in eu-west-1, account 111122223333; the system is in us-east-1"
     assert list(arns.decide(Config(name="cryoem"), account=None)) == [], "nothing is named, nothing is said"
+
+
+def test_an_agent_of_the_templates_is_known_by_its_microscope(
+    synthesise: Callable[..., dict[str, dict[str, Any]]],
+) -> None:
+    """By logical ids as the CDK makes them, dashes and all."""
+    names = ["krios-2", "krios"]
+    scopes = [
+        {"name": name, "nfs": {"host": "h", "path": "/k"}, "activation_key": f"AAAAA-BBBBB-CCCCC-DDDDD-EEEE{number}"}
+        for number, name in enumerate(names)
+    ]
+    made = synthesise(Config.model_validate({"name": "em", "microscopes": scopes}))["ingest"]["Resources"]
+    agents = {name for name, resource in made.items() if resource["Type"] == "AWS::DataSync::Agent"}
+    assert len(agents) == 2
+    found = {name: [each for each in agents if ingest.is_agent_of(each, name)] for name in names}
+    assert [len(each) for each in found.values()] == [1, 1]
+    assert found["krios"] != found["krios-2"]
 
 
 def test_the_bootstrap_version_is_the_one_that_the_templates_ask_for(assembly: CloudAssembly) -> None:

@@ -14,7 +14,19 @@ from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from preflight_account import AGENT, OTHER_ZONE, REGION, RESERVATION, ZONE, Account, answer, healthy, refuse
+from preflight_account import (
+    AGENT,
+    CERTIFICATE,
+    NOW,
+    OTHER_ZONE,
+    REGION,
+    RESERVATION,
+    ZONE,
+    Account,
+    answer,
+    healthy,
+    refuse,
+)
 
 from cdk_cryoem_stacks.preflight import quota_codes as codes
 from cdk_cryoem_stacks.preflight.check import Check, Level
@@ -495,7 +507,125 @@ def test_an_agent_that_the_deployment_makes(account: Account) -> None:
     microscope = account.config["microscopes"][0]
     del microscope["agent_arn"]
     microscope["activation_key"] = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"
-    assert account.only().level is Level.WARNING
+    found = account.only()
+    assert (found.level, found.subject) == (Level.WARNING, "microscopes[0].activation_key")
+    assert "`cryoem agent HOST --create`" in found.fix
+
+
+def test_an_agent_that_the_deployment_has_made_keeps_its_key_and_is_looked_at(account: Account) -> None:
+    """Who named its ARN instead would have CloudFormation delete it."""
+    account.extras()
+    assert account.wrong() == []
+    (found,) = [each for each in named(account.look(), "DataSync agent") if "[0]" in each.subject]
+    assert "is online; it was made of this key, which stays in the file as it is" in found.reason
+    account.agents[AGENT] = "OFFLINE"
+    del account.config["microscopes"][1]
+    found = account.only()
+    assert (found.subject, found.level) == ("microscopes[0].activation_key", Level.ERROR)
+    assert "is OFFLINE" in found.reason
+    assert "--create" not in found.fix
+    account.resources[0]["LogicalResourceId"] = "MicroscopeglaciosAgent0A1B2C3D"
+    assert account.only().level is Level.WARNING, "that one is another microscope's"
+
+
+# ---- second copy, groups, load balancer ---------------------------------------------------------------------------
+
+
+def test_a_second_copy_that_s3_would_not_write(account: Account) -> None:
+    account.extras()
+    copy = account.config["landing"]["replicate_to"]
+    checks = named(account.look(), "second copy")
+    assert [each.level for each in checks] == [Level.OK, Level.OK]
+    assert "in eu-west-1, versioned; whether the role is let in, only the first object shows" in checks[0].reason
+    boto3.client("kms", region_name="eu-west-1").disable_key(KeyId=account.copy_key.rpartition("/")[2])
+    found = account.only()
+    assert (found.subject, found.level) == ("landing.replicate_to.key_arn", Level.ERROR)
+    assert "is Disabled" in found.reason
+    copy["key_arn"] = account.copy_key.replace("eu-west-1", "eu-central-1")
+    reasons = [each.reason for each in account.wrong()]
+    assert any("its key in eu-central-1" in reason for reason in reasons)
+    assert any("there is no key" in reason for reason in reasons)
+    copy |= {"key_arn": account.copy_key, "bucket_arn": "arn:aws:s3:::nowhere-at-all"}
+    assert "there is no bucket nowhere-at-all" in [each.reason for each in account.wrong()]
+
+
+def test_a_second_copy_without_versions_lock_or_distance(account: Account) -> None:
+    account.extras()
+    key = boto3.client("kms", region_name=REGION).create_key()["KeyMetadata"]["Arn"]
+    account.clients.s3.create_bucket(Bucket="here")
+    account.config["landing"]["replicate_to"] = {"bucket_arn": "arn:aws:s3:::here", "key_arn": key}
+    assert account.only().reason == "the versioning of here is off: S3 copies nothing"
+    account.clients.s3.put_bucket_versioning(Bucket="here", VersioningConfiguration={"Status": "Enabled"})
+    assert "here locks no objects, and the landing bucket does" in account.only().reason
+    del account.config["landing"]["object_lock_days"]
+    found = account.only()
+    assert (found.level, "here is in us-east-1, as the landing bucket" in found.reason) == (Level.WARNING, True)
+
+
+def test_a_second_copy_of_another_account_is_looked_at_from_there(account: Account) -> None:
+    account.extras()
+    account.config["landing"]["replicate_to"]["account"] = "444455556666"
+    account.config["landing"]["replicate_to"]["key_arn"] = account.copy_key.replace(HERE, "444455556666")
+    refuse(account.clients.s3, "GetBucketVersioning")
+    refuse(account.clients.kms("eu-west-1"), "DescribeKey", "AccessDeniedException")
+    wrong = account.wrong()
+    assert [(each.subject, each.level) for each in wrong] == [
+        ("landing.replicate_to.bucket_arn", Level.WARNING),
+        ("landing.replicate_to.key_arn", Level.WARNING),
+    ]
+    assert all("With credentials of 444455556666: aws s3api get-bucket-versioning" in each.fix for each in wrong)
+
+
+def test_a_reader_that_is_not_there(account: Account) -> None:
+    account.extras()
+    arns = account.config["groups"][0]["reader_role_arns"]
+    arns[0] = f"arn:aws:iam::{HERE}:role/jones"
+    found = account.only()
+    assert (found.name, found.subject, found.level) == ("reader role", "groups[0].reader_role_arns[0]", Level.ERROR)
+    assert "there is no role jones: S3 refuses" in found.reason
+    arns[0] = f"arn:aws:iam::{HERE}:role/smith"
+    assert f"the role smith is {account.reader}, not" in account.only().reason
+    arns[0] = account.reader.replace(HERE, "444455556666")
+    assert "is of another account than the system's" in account.only().reason
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "said"),
+    [
+        ({"Status": "PENDING_VALIDATION"}, Level.ERROR, "em.example.org is PENDING_VALIDATION"),
+        ({"Status": "EXPIRED"}, Level.ERROR, "no load balancer can be made with it"),
+        (
+            {"NotAfter": NOW, "RenewalEligibility": "INELIGIBLE"},
+            Level.WARNING,
+            "ends on 2026-01-02, and ACM does not renew it",
+        ),
+    ],
+)
+def test_a_certificate_that_does_not_do(account: Account, changed: dict[str, Any], level: Level, said: str) -> None:
+    account.extras()
+    account.certificate |= changed
+    found = account.only()
+    assert (found.name, found.subject, found.level) == ("certificate", "web.certificate_arn", level)
+    assert said in found.reason
+    account.certificate |= {"Status": "ISSUED", "RenewalEligibility": "ELIGIBLE"}
+    assert account.wrong() == []
+    answer(account.clients.acm, "DescribeCertificate", lambda request: "ResourceNotFoundException")
+    assert "there is no certificate" in account.only().reason
+
+
+def test_a_login_without_its_secret(account: Account) -> None:
+    account.extras()
+    page = "https://login.example.org"
+    account.config["web"]["login"] = {
+        **dict.fromkeys(("issuer", "authorization_endpoint", "token_endpoint", "user_info_endpoint"), page),
+        "client_id": "cryosparc",
+        "client_secret_arn": account.secret("login"),
+    }
+    assert account.wrong() == []
+    account.clients.secretsmanager.delete_secret(SecretId="login", ForceDeleteWithoutRecovery=True)
+    assert account.only().subject == "web.login.client_secret_arn"
+    account.config["web"]["certificate_arn"] = CERTIFICATE.replace(REGION, "eu-west-1")
+    assert {each.subject for each in account.wrong()} == {"web.login.client_secret_arn", "web.certificate_arn"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ NAME = "ARNs"
 
 
 def named(config: Config) -> dict[str, str]:
-    """Each ARN of agents and secrets, by the property that holds it."""
+    """Each ARN of agents, secrets and the certificate, by the property that holds it."""
     found: dict[str, str] = {}
     for number, microscope in enumerate(config.microscopes):
         if microscope.agent_arn is not None:
@@ -22,6 +22,10 @@ def named(config: Config) -> dict[str, str]:
             found[f"microscopes[{number}].smb.password_secret_arn"] = microscope.smb.password_secret_arn
     if config.cryosparc is not None:
         found["cryosparc.license_secret_arn"] = config.cryosparc.license_secret_arn
+    if config.web is not None:
+        found["web.certificate_arn"] = config.web.certificate_arn
+        if config.web.login is not None:
+            found["web.login.client_secret_arn"] = config.web.login.client_secret_arn
     return found
 
 

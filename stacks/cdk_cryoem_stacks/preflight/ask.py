@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore import exceptions as botocore
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_datasync import DataSyncClient
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_fsx import FSxClient
+    from mypy_boto3_iam import IAMClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_service_quotas import ServiceQuotasClient
@@ -39,7 +41,7 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clients:
-    """AWS, in one region."""
+    """AWS, in one region. kms: in any region, because a second copy has its key where it is."""
 
     sts: STSClient
     ec2: EC2Client
@@ -49,6 +51,9 @@ class Clients:
     secretsmanager: SecretsManagerClient
     s3: S3Client
     fsx: FSxClient
+    iam: IAMClient
+    acm: Any
+    kms: Callable[[str], Any]
 
     @classmethod
     def of(cls, session: boto3.Session, region: str) -> Clients:
@@ -62,6 +67,9 @@ class Clients:
             secretsmanager=session.client("secretsmanager", region_name=region, config=_BOTO),
             s3=session.client("s3", region_name=region, config=_BOTO),
             fsx=session.client("fsx", region_name=region, config=_BOTO),
+            iam=session.client("iam", region_name=region, config=_BOTO),
+            acm=session.client("acm", region_name=region, config=_BOTO),
+            kms=functools.cache(lambda of: session.client("kms", region_name=of, config=_BOTO)),
         )
 
 

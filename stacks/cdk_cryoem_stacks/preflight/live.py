@@ -9,7 +9,23 @@ import boto3
 from botocore.exceptions import BotoCoreError, ProfileNotFound
 
 from ..config import Config
-from . import arns, identity, images, ingest, network, offerings, quotas, reservations, secrets, stacks, storage, zones
+from . import (
+    arns,
+    certificate,
+    identity,
+    images,
+    ingest,
+    network,
+    offerings,
+    quotas,
+    readers,
+    reservations,
+    second_copy,
+    secrets,
+    stacks,
+    storage,
+    zones,
+)
 from .ask import Clients, Unanswered, checked
 from .check import Check, Group, error, warning
 from .places import Site, instance_types, known_types
@@ -25,7 +41,10 @@ _AREAS: tuple[tuple[str, str, str, Callable[[Clients, Site], Iterable[Check]]], 
     ("capacity", reservations.NAME, "lanes", reservations.look),
     ("capacity", images.NAME, "head node and lanes", images.look),
     ("network", "network", "network", network.look),
+    ("network", certificate.NAME, "web", certificate.look),
     ("data", storage.NAME, "all", storage.look),
+    ("data", second_copy.NAME, "landing.replicate_to", second_copy.look),
+    ("data", readers.NAME, "groups", readers.look),
     ("data", ingest.NAME, "microscopes", ingest.look),
     ("data", secrets.NAME, "all", secrets.look),
 )

@@ -22,6 +22,8 @@ def named(config: Config) -> dict[str, tuple[str, str]]:
     }
     if config.cryosparc is not None:
         found["cryosparc.license_secret_arn"] = (config.cryosparc.license_secret_arn, "cryoSPARC's licence id")
+    if config.web is not None and config.web.login is not None:
+        found["web.login.client_secret_arn"] = (config.web.login.client_secret_arn, "the login's client secret")
     return found
 
 
