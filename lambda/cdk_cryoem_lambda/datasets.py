@@ -31,9 +31,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Emptied:
-    """A transfer that found nothing new. began: since when it has looked; includes: patterns that it was held to, if any."""
+    """A microscope's latest transfer. began: since when it has looked, None unless it ended well and found nothing new.
+    includes: patterns that it was held to, if any.
+    """
 
-    began: float
+    began: float | None
     includes: tuple[str, ...] = ()
 
 

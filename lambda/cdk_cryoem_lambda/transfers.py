@@ -176,15 +176,16 @@ def _day(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
 
-def emptied(transfers: Iterable[Mapping[str, Any]], tasks: Sequence[str]) -> list[Emptied | None]:
-    """For each microscope: its latest transfer, if that ended well and found nothing new. tasks: ARNs or ids."""
+def emptied(transfers: Iterable[Mapping[str, Any]], tasks: Sequence[str]) -> list[Emptied]:
+    """For each microscope, what its latest transfer says of what is left. tasks: ARNs or ids."""
     latest = {task_id(str(item["sk"])): item for item in transfers}
 
-    def of(item: Mapping[str, Any] | None) -> Emptied | None:
+    def of(item: Mapping[str, Any] | None) -> Emptied:
+        if item is None:
+            return Emptied(began=None)
         # A record of an earlier version does not say how it ended.
-        if item is None or int(item["files"]) or not item.get("well", 0):
-            return None
-        return Emptied(began=float(item["began"]), includes=_split(item, "includes"))
+        empty = not int(item["files"]) and item.get("well", 0)
+        return Emptied(began=float(item["began"]) if empty else None, includes=_split(item, "includes"))
 
     return [of(latest.get(task_id(task))) for task in tasks]
 

@@ -119,6 +119,26 @@ def test_a_later_look_does_not_settle_a_verification_that_failed() -> None:
     assert status([version()], [copied(), checked(), wrong]) == ("unverified", "no match")
 
 
+@pytest.mark.parametrize("size", [0, 5])
+def test_a_movie_that_shrank_is_different_though_it_was_copied_and_verified(size: int) -> None:
+    """A disk that is full cuts movies off; the bucket still has the whole one as an earlier version."""
+    reports = [
+        copied("v1"),
+        checked(),
+        copied("v2", at=30.0, size=size, execution="exec-2"),
+        checked(at=40.0, execution="exec-2"),
+    ]
+    now = [version("v2", size=size), old("v1")]
+    assert status(now, reports) == (
+        "different", f"{size} bytes now, 6 in a version before: a movie does not shrink",
+    )  # fmt: skip
+    assert status([version("v2", size=6), old("v1", size=size)], [*reports[:2], copied("v2", at=30.0, execution="exec-2"),
+                  checked(at=40.0, execution="exec-2")])[0] == "verified", "it grew while it was written"  # fmt: skip
+    log = judge("session.log", now, [replace(each, path="d/session.log") for each in reports], LATER)
+    assert log is not None
+    assert log.status == "verified", "other files may"
+
+
 @pytest.mark.parametrize(
     ("changes", "sums", "expected"),
     [
@@ -194,6 +214,12 @@ def test_a_complete_receipt_counts_files_movies_and_bytes() -> None:
         (GOOD, {"looks": {A: Look(began=9.0)}}, ("task-a has not looked at the share again since the last file came",)),
         (GOOD, {"looks": {A: Look(began=10.0), B: None}}, ("task-b has not looked at the share again since the last file came",)),
         (GOOD, {"looks": {A: Look(began=10.0, reported=False)}}, ("the report of task-a's last look is not there yet",)),
+        (GOOD, {"looks": {A: Look(began=9.0, failed_at=9.5)}}, ("task-a's last look at the share did not end well",)),
+        (GOOD, {"looks": {A: Look(began=9.0, failed_at=8.5)}}, ("task-a has not looked at the share again since the last file came",)),
+        (GOOD, {"looks": {A: Look(began=10.0, failed_at=11.0)}}, ()),
+        (GOOD, {"looks": {A: Look(began=10.0), B: Look(began=10.0, includes=("/e*",))}, "copied_by": {A}}, ()),
+        (GOOD, {"looks": {A: Look(began=10.0), B: Look(began=10.0, includes=("/e*",))}, "copied_by": {A, B}}, ("task-b has not looked at the share again since the last file came",)),
+        (GOOD, {"looks": {A: Look(began=10.0), B: Look(began=10.0, includes=("/e*",))}}, ("task-b has not looked at the share again since the last file came",)),
         (GOOD, {"looks": {A: Look(began=10.0, well=False)}}, ("task-a's last look at the share did not end well",)),
         (GOOD, {"checksums_left": 3}, ("S3's checksums of 3 files are still to be read",)),
         (GOOD, {"unreadable": ["r.json"]}, ("1 task reports cannot be read: r.json",)),

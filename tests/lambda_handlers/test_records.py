@@ -233,7 +233,7 @@ def test_the_latest_transfer_counts(aws: Aws, records: Records) -> None:
 
 
 def began(records: Records, *tasks: str) -> list[float | None]:
-    return [each and each.began for each in transfers.emptied(records.known("transfer"), tasks)]
+    return [each.began for each in transfers.emptied(records.known("transfer"), tasks)]
 
 
 def test_a_look_that_did_not_hear_an_operator_hold_a_dataset_open_does_not_land_it(aws: Aws) -> None:

@@ -9,9 +9,10 @@ import pytest
 from fakes import Aws, batch, failed
 
 from cdk_cryoem_lambda import dataset_hook, transfers
-from cdk_cryoem_lambda.datasets import covers
+from cdk_cryoem_lambda.datasets import Emptied, covers
 from cdk_cryoem_lambda.receipts import Look
 from cdk_cryoem_lambda.transfers import Run, emptied, looks
+from cdk_cryoem_lambda.world import world
 
 TASK = "arn:aws:datasync:eu-central-1:111122223333:task/task-0a"
 ARN = f"{TASK}/execution/exec-1"
@@ -209,12 +210,33 @@ def test_a_dataset_lands_by_an_empty_run_that_was_to_look_at_it(site: Site, incl
 
 def test_an_empty_run_is_known_by_its_tasks_id() -> None:
     item = {"sk": TASK, "began": 5.0, "files": 0, "well": 1, "includes": "/a|/b"}
-    (found, none) = emptied([item], ["task-0a", "task-0b"])
-    assert none is None
-    assert found is not None
-    assert (found.began, found.includes) == (5.0, ("/a", "/b"))
-    assert emptied([{**item, "files": 3}], [TASK]) == emptied([{**item, "well": 0}], [TASK]) == [None]
-    assert emptied([{name: value for name, value in item.items() if name != "well"}], [TASK]) == [None]
+    assert emptied([item], ["task-0a", "task-0b"]) == [Emptied(began=5.0, includes=("/a", "/b")), Emptied(began=None)]
+    none = [Emptied(began=None, includes=("/a", "/b"))]
+    assert emptied([{**item, "files": 3}], [TASK]) == emptied([{**item, "well": 0}], [TASK]) == none
+    assert emptied([{name: value for name, value in item.items() if name != "well"}], [TASK]) == none
+
+
+@pytest.mark.parametrize(
+    ("includes", "state"),
+    [
+        (("/krios-*", "/glacios-*"), "landed"),
+        (("/krios-*", ""), "arriving"),
+        (("/glacios-*", "/glacios-*"), "arriving"),
+    ],
+)
+def test_microscopes_with_folders_of_their_own_do_not_wait_for_each_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch, includes: tuple[str, str], state: str
+) -> None:
+    """The first has looked again, the second still copies."""
+    monkeypatch.setenv("INGEST_TASKS", '["task-0a", "task-0b"]')
+    aws = site.aws
+    aws.s3.put("datasets/krios-1/a.mrc", at=aws.clock.now - 300)
+    records = world().records
+    records.note_transfer(f"{TASK[:-1]}b", began=aws.clock.now - 60, files=7, well=True, includes=includes[1])
+    event = {"source": "aws.s3", "detail": {"object": {"key": "datasets/krios-1/a.mrc"}}}
+    assert failed(dataset_hook.handler(batch(event), None)) == []
+    site.ends(Includes=rules(includes[0]))
+    assert aws.record("dataset", "krios-1")["state"] == state
 
 
 RUN = {"began": 100.0, "files": 0, "failed": 0, "well": 1, "execution": "exec-2"}

@@ -29,7 +29,7 @@ def reconcile(w: World, names: Iterable[str]) -> None:
         raise RuntimeError("; ".join(failed))
 
 
-def _look_at(w: World, name: str, emptied: Sequence[datasets.Emptied | None]) -> None:
+def _look_at(w: World, name: str, emptied: Sequence[datasets.Emptied]) -> None:
     now = time.time()
     seen = datasets.look(_objects(w, name), sentinel=w.settings.sentinel)
     known = w.records.dataset(name)
@@ -44,9 +44,8 @@ def _look_at(w: World, name: str, emptied: Sequence[datasets.Emptied | None]) ->
         known_state=known.get("state"),
         now=now,
         quiet_minutes=w.settings.quiet_minutes,
-        empty_transfers=[
-            each.began if each is not None and datasets.covers(each.includes, name) else None for each in emptied
-        ],
+        # One that is not to look at it has nothing to do with it.
+        empty_transfers=[each.began for each in emptied if datasets.covers(each.includes, name)],
         operator=known.get("operator"),
     )
     news = list(_news(name, seen, verdict, known.get("state"), now))
