@@ -196,6 +196,7 @@ def test_a_region_without_prices_of_its_own_is_told_whose_they_are(
     file.write_text(file.read_text().replace("us-east-1", "eu-central-1"))
     found = document(capsys, "cgrp", "--config", file)
     assert found["region"] == "eu-central-1"
+    assert any(remark.startswith("Not every price is known for eu-central-1") for remark in found["remarks"])
     assert all("us-east-1, 20" in price for price in found["prices"])
 
 
@@ -290,3 +291,23 @@ def test_a_plan_without_write_writes_nothing_even_for_spot(capsys: pytest.Captur
     assert "capacity: spot" in out
     assert "no node is taken back" in out
     assert file.read_text() == before
+
+
+def test_what_is_paid_in_advance_is_said_and_other_lanes_are_made_beside_it(
+    capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
+    block = "{name: block, instance_types: [p4d.24xlarge], gpus: 8, max_nodes: 1, capacity: capacity-block, capacity_reservation_id: cr-0123456789abcdef0}"
+    file.write_text(f"name: small\nlanes:\n  - {block}\n  - {{name: gpu1, instance_types: [g5.4xlarge], gpus: 1}}\n")
+    found = document(capsys, "cgrp", "--config", file, "--any", "--deadline", "40h")
+    assert any("'block' is a Capacity Block, paid in advance" in remark for remark in found["remarks"])
+    assert "block" not in {step["lane"] for step in found["chosen"]["steps"]}
+    assert run(capsys, "cgrp", "--config", file, "--any", "--deadline", "40h", "--write")[0] == 0
+    assert f"  - {block}\n" in file.read_text()
+    assert document(capsys, "cgrp", "--config", file)["as_is"]["usd"] == found["chosen"]["usd"]
+
+
+def test_a_price_that_nobody_knows_is_said_not_to_be_counted(capsys: pytest.CaptureFixture[str], file: Path) -> None:
+    file.write_text("name: large\nengine: pcs\npcs: {ami_id: ami-0123456789abcdef0, size: LARGE}\n")
+    found = document(capsys, "cgrp", "--config", file)
+    (engine,) = (line for line in found["month_costs"] if line["kind"] == "engine")
+    assert (engine["usd"]["high"], engine["how"]) == (0.0, "no price known: NOT COUNTED")

@@ -36,17 +36,18 @@ def datasets_with_confidence(
 
 
 def _nodes(dice: random.Random, chosen: Chosen, overheads: Overheads) -> float:
+    models = {placed.node.shape.gpu_model for placed in chosen} | {placed.work.gpu_model for placed in chosen}
     speeds = {}
-    for model in sorted({placed.node.shape.gpu_model for placed in chosen}):
+    for model in sorted(models):
         found = speed(model)
-        speeds[model] = dice.triangular(found.low, found.high, found.likely) / found.likely
+        speeds[model] = _draw(dice, Range(low=found.low, likely=found.likely, high=found.high)) / found.likely
     total = 0.0
     for placed in chosen:
         minutes = placed.work.minutes
         usd_an_hour = placed.node.usd_per_hour
         idle = min(placed.usd.likely, overheads.billed / 60 * usd_an_hour)
-        longer = _draw(dice, minutes) / minutes.likely / speeds[placed.node.shape.gpu_model]
-        total += idle + (placed.usd.likely - idle) * longer
+        faster = speeds[placed.node.shape.gpu_model] / speeds[placed.work.gpu_model]
+        total += idle + (placed.usd.likely - idle) * _draw(dice, minutes) / minutes.likely / faster
     return total
 
 

@@ -9,12 +9,13 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..which_file import DEFAULT_HELP, config_file
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..operate.find import Clients, System
     from .calibration import Dataset
     from .planning import Answer
 
@@ -28,7 +29,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "plan",
         help=what,
         description=what,
-        epilog="Exit status: 0 done; 1 no plan does what is asked; 2 the input is wrong. Needs no AWS credentials.",
+        epilog="Exit status: 0 done; 1 no plan does what is asked; 2 the input is wrong. Needs no AWS credentials, but for --measured.",
     )
     parser.add_argument("dataset", nargs="?", help="cgrp, glp1r, spike (published), or any name with its sizes")
     parser.add_argument("--movies", type=_number(1, 10_000_000, "movies", whole=True), metavar="N")
@@ -66,10 +67,15 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--grant", type=_number(1, 1e12, "USD"), metavar="USD", help="a year's budget: how many datasets it pays"
     )
+    parser.add_argument(
+        "--measured",
+        metavar="PROJECT",
+        help="a project of this system that computed such a dataset: its jobs say how long; wants credentials",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the plans: hours across, USD up")
     parser.add_argument("--write", action="store_true", help="change the file as the plan says; comments stay")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, name=None, region=None)
 
 
 def _number(least: float, most: float, what: str, *, whole: bool = False) -> Callable[[str], float]:
@@ -111,6 +117,11 @@ def run(parsed: argparse.Namespace) -> int:
     except (ConfigError, PriceFileError) as error:
         print(error, file=sys.stderr)
         return 2
+    jobs: list[dict[str, Any]] = []
+    if parsed.measured:
+        code = _jobs(parsed, jobs)
+        if code:
+            return code
     request = Request(
         dataset=dataset,
         config=config,
@@ -123,6 +134,8 @@ def run(parsed: argparse.Namespace) -> int:
         per_month=parsed.per_month,
         keep_months=parsed.keep_months,
         grant_usd=parsed.grant,
+        project=parsed.measured or "",
+        jobs=jobs,
     )
     try:
         return _show(parsed, plan(request), config)
@@ -132,6 +145,17 @@ def run(parsed: argparse.Namespace) -> int:
     except OSError as error:
         print(f"cryoem plan: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
+
+
+def _jobs(parsed: argparse.Namespace, jobs: list[dict[str, Any]]) -> int:
+    """Read the records of all jobs. Exit codes as those of the operators' commands."""
+    from ..operate.command import with_system
+    from ..operate.records import Records
+
+    def act(clients: Clients, found: System) -> None:
+        jobs.extend(Records(clients, found.table).items("job"))
+
+    return with_system(parsed, act)
 
 
 def _dataset(parsed: argparse.Namespace) -> Dataset | str:

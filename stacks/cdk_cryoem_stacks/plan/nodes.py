@@ -79,11 +79,13 @@ def place_all(works: Sequence[Work], node: Node, overheads: Overheads) -> Sequen
 def _minutes(work: Work, shape: InstanceShape) -> Range:
     # More GPUs than a step uses stand idle. Fewer share its work, each as fast as before: an assumption.
     shared = max(1.0, work.step.gpus / shape.gpus)
-    found = speed(shape.gpu_model)
+    if shape.gpu_model == work.gpu_model:
+        return work.minutes * shared
+    before, now = speed(work.gpu_model), speed(shape.gpu_model)
     return Range(
-        low=work.minutes.low * shared / found.high,
-        likely=work.minutes.likely * shared / found.likely,
-        high=work.minutes.high * shared / found.low,
+        low=work.minutes.low * shared * before.low / now.high,
+        likely=work.minutes.likely * shared * before.likely / now.likely,
+        high=work.minutes.high * shared * before.high / now.low,
     )
 
 

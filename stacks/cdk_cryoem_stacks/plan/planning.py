@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from cdk_cryoem import Lane
+from cdk_cryoem import Capacity, Lane
 from cdk_cryoem.stages import stage_lanes
 
 from ..config import Config
+from ..operate.words import several
+from ..prices import HOME_REGION
 from .calibration import Dataset, speed
 from .chance import datasets_with_confidence
 from .choose import LIVE, Chosen, NoWay, Prices, as_they_are, hours, in_order, misfits, on_any_type, on_lanes, usd
+from .measured import Measured, measured
 from .nodes import METAL_MINUTES, Overheads, Placed, is_metal
 from .search import Plan, cheapest, fastest
 from .totals import HOURS_A_MONTH, NOT_COUNTED, Line, datasets_for, of_a_dataset, of_a_month
-from .work import LAWS, Range, Work, published, work
+from .work import LAWS, UNIT, Range, Work, published, work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +28,7 @@ class Request:
 
     deadline_hours, budget_usd: of one dataset's steps, and of their nodes. any_type: other types than the file's. sure: both are
     to hold at the slowest and dearest that is thought possible. per_month: datasets. keep_months: how long movies stay in S3.
-    grant_usd: for a year.
+    grant_usd: for a year. project, jobs: a project that computed such a dataset, and the records of the system's jobs.
     """
 
     dataset: Dataset
@@ -39,6 +43,8 @@ class Request:
     keep_months: float = 3.0
     grant_usd: float | None = None
     overheads: Overheads = field(default_factory=Overheads)
+    project: str = ""
+    jobs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +96,12 @@ def plan(request: Request) -> Answer:
     """The answer. Errors: NoWay if no plan keeps to what was asked, with the least that can be had; NoPrice."""
     config, works = request.config, work(request.dataset)
     lanes = config.all_lanes()
+    found_jobs: Measured | None = None
+    if request.project:
+        found_jobs = measured(works, request.jobs, project=request.project, lanes=lanes)
+        if not found_jobs.jobs:
+            raise NoWay(f"--measured: project {request.project!r} has no completed job of a step that is planned for")
+        works = found_jobs.works
     theirs = stage_lanes(lanes, config.stages)
     as_is, unfit = _as_is(request, works, lanes, theirs)
     plans = _plans(request, works, lanes, theirs)
@@ -114,8 +126,8 @@ def plan(request: Request) -> Answer:
         each=each,
         month=fixed + each * request.per_month,
         paid=_paid(request, chosen, fixed * 12, each, dataset_lines),
-        assumptions=list(_assumptions(request, works, [*chosen, *(as_is or ())])),
-        remarks=list(_remarks(request, lanes, chosen, as_is, node_hours)),
+        assumptions=[*_minutes(request, works, found_jobs), *_assumptions(request, [*chosen, *(as_is or ())])],
+        remarks=[*_remarks(request, lanes, chosen, as_is, node_hours), *_passed_over(request, found_jobs)],
     )
 
 
@@ -161,9 +173,14 @@ def lanes_of_sizes(works: Sequence[Work], lanes: Sequence[Lane], theirs: Mapping
     for gpus in sorted({each.step.gpus for each in works}):
         wanted = [theirs[each.step.stage] for each in works if each.step.gpus == gpus]
         others = [lane.name for lane in lanes if lane.name != LIVE]
-        right = [name for name in (*wanted, *others) if by_name[name].gpus == gpus]
+        right = [name for name in (*wanted, *others) if by_name[name].gpus == gpus and _may_change(by_name[name])]
         found[gpus] = right[0] if right else _new_name(gpus, by_name)
     return found
+
+
+def _may_change(lane: Lane) -> bool:
+    """Whether a lane can get other types: what is reserved or bought in advance is of one type, a spot twin is of its lane."""
+    return lane.capacity is Capacity.ON_DEMAND and lane.capacity_reservation_id is None
 
 
 def _new_name(gpus: int, taken: Mapping[str, Lane]) -> str:
@@ -204,17 +221,39 @@ def _wider(request: Request) -> str:
     return "" if request.spot else ". --spot looks at spot prices, too"
 
 
-def _assumptions(request: Request, works: Sequence[Work], every: Sequence[Placed]) -> Iterator[str]:
+def _minutes(request: Request, works: Sequence[Work], found_jobs: Measured | None) -> Iterator[str]:
     known = published(request.dataset)
-    if known is not None:
-        yield f"Minutes of each step on 8 x A100 as published ({known.source}, Table 1); only what another GPU makes of them is a range"
-    else:
-        laws = dict.fromkeys(each.step.law for each in works)
-        grown = "; ".join(
-            f"{', '.join(w.step.name for w in works if w.step.law == law)} by {LAWS[law]}" for law in laws
+    if found_jobs is not None:
+        took = ", ".join(f"{stage} ({count})" for stage, count in found_jobs.jobs.items())
+        yield (
+            f"Minutes as the completed jobs of project {request.project!r} took them, tries included, on the first type of their"
+            f" lanes; stages (jobs): {took}"
         )
-        yield f"Minutes of each step scaled from the published datasets, least, median and most of what they give: {grown}"
-    for model in sorted({each.node.shape.gpu_model for each in every}):
+    if known is not None:
+        yield (
+            f"Minutes of {'other steps' if found_jobs else 'each step'} on 8 x A100 as published ({known.source}, Table 1); only what"
+            " another GPU makes of them is a range"
+        )
+    elif any(each.scaled for each in works):
+        laws = dict.fromkeys(each.step.law for each in works if each.scaled)
+        grown = "; ".join(
+            f"{', '.join(w.step.name for w in works if w.scaled and w.step.law == law)} by {LAWS[law]}" for law in laws
+        )
+        yield f"Minutes scaled from the published datasets, least, median and most of what they give: {grown}"
+
+
+def _passed_over(request: Request, found_jobs: Measured | None) -> Iterator[str]:
+    if found_jobs is not None and found_jobs.passed_over:
+        yield (
+            f"{several(found_jobs.passed_over, 'completed job')} of project {request.project!r} passed over: the name tells no step that is"
+            " planned for, or the file has no such lane"
+        )
+
+
+def _assumptions(request: Request, every: Sequence[Placed]) -> Iterator[str]:
+    for model in sorted(
+        {each.node.shape.gpu_model for each in every} | {each.work.gpu_model for each in every} - {UNIT}
+    ):
         found = speed(model)
         yield (
             f"{model}: {found.likely:g} x the speed of an A100 (40 GB), {found.low:g} to {found.high:g}"
@@ -242,6 +281,12 @@ def _remarks(
 ) -> Iterator[str]:
     if as_is is not None:
         yield from misfits(as_is, box=request.dataset.box)
+    region = request.prices.region
+    if region != HOME_REGION and any(not placed.node.price.count(region) for placed in [*chosen, *(as_is or ())]):
+        yield f"Not every price is known for {region}: those of {HOME_REGION} stand in, and differ. `cryoem prices refresh` gets them"
+    paid_before = {lane.name for lane in lanes if lane.capacity is Capacity.CAPACITY_BLOCK}
+    for name in sorted({placed.node.lane for placed in [*chosen, *(as_is or ())]} & paid_before):
+        yield f"Lane {name!r} is a Capacity Block, paid in advance for all its time: here its hours are priced on demand"
     if request.any_type:
         yield "Whether the region has these types, and your quota: `cryoem preflight` looks"
     deadline = request.deadline_hours

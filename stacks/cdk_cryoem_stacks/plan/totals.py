@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cdk_cryoem.private_network import endpoint_names
 
 from ..config import Config
-from ..prices import Price
+from ..prices import NoPrice, Price
 from .calibration import Dataset
 from .choose import Prices
 from .work import Range
@@ -150,8 +150,14 @@ def _network(config: Config, prices: Prices) -> Iterator[Line]:
 
 def _engine(config: Config, prices: Prices) -> Iterator[Line]:
     if config.engine == "pcs" and config.pcs is not None:
-        item = f"pcs:{config.pcs.size.lower()}:hour"
-        yield _hourly("engine", f"controller of PCS, {config.pcs.size}", _price(prices, item), 1)
+        what = f"controller of PCS, {config.pcs.size}"
+        try:
+            price = _price(prices, f"pcs:{config.pcs.size.lower()}:hour")
+        except NoPrice:
+            # Nobody has looked it up, and a plan without it is better than none.
+            yield Line(kind="engine", what=what, usd=Range.of(0.0), how="no price known: NOT COUNTED", price="none")
+        else:
+            yield _hourly("engine", what, price, 1)
 
 
 def _hourly(kind: str, what: str, price: Price, count: int) -> Line:

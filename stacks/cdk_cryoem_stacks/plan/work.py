@@ -15,6 +15,8 @@ from typing import Self
 
 from .calibration import Dataset, Law, Step, datasets, steps
 
+UNIT = "A100-40GB"
+"""The GPU model that published minutes are of."""
 LAWS: Mapping[Law, str] = {
     "gb": "the gigabytes of movies",
     "movies": "the movies",
@@ -60,11 +62,12 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """A step of one dataset: its minutes on eight A100; whether they are scaled from other datasets."""
+    """A step of one dataset: its minutes on as many GPUs of a model as it uses; whether they are scaled from other datasets."""
 
     step: Step
     minutes: Range
     scaled: bool
+    gpu_model: str = UNIT
 
 
 def published(dataset: Dataset) -> Dataset | None:
