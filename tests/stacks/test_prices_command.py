@@ -113,6 +113,10 @@ ANSWERS = {
     "s3:standard:gb-month": product(
         "EU-TimedStorage-ByteHrs", ("0", "0.0230000000"), ("51200", "0.0220000000"), unit="GB-Mo", volumeType="Standard"
     ),
+    # Where sources differ on the service, that of the second is found too.
+    "s3:restore-bulk:gb": product(
+        "EU-Bulk-Retrieval-Bytes", ("0", "0.0025000000"), unit="GB", operation="DeepArchiveRestoreObject"
+    ),
     "s3:put:1000-requests": product("EU-Requests-Tier1", ("0", "0.0000050000"), unit="Requests"),
 }
 
@@ -121,9 +125,10 @@ def questions(types: tuple[str, ...] = TYPES) -> dict[offers.Question, list[str]
     """What is asked, in its order, and the products that answer it."""
     asked: dict[offers.Question, list[str]] = {}
     for each in (*(offers.instance_offer(name) for name in types), *offers.OFFERS):
-        asked.setdefault(each.question, [])
+        for question in each.questions:
+            asked.setdefault(question, [])
         if each.item in ANSWERS:
-            asked[each.question].append(ANSWERS[each.item])
+            asked[each.questions[-1]].append(ANSWERS[each.item])
     return asked
 
 
@@ -189,7 +194,7 @@ def test_a_refresh_writes_the_regions_prices_and_says_which_are_missing(
     assert written["nat:hour"].source == "AWS Price List of 2026-11-19: EU-NatGateway-Hours"
     spot = written["ec2:g5.4xlarge:spot"]
     assert (spot.usd, spot.source) == (Decimal("0.65"), "median of 7 days in eu-west-1c; 3 zones: 0.61 to 0.72")
-    assert out.startswith("prices of eu-west-1: 9 taken, 0 of them as they were\n")
+    assert out.startswith("prices of eu-west-1: 10 taken, 0 of them as they were\n")
     absent = out.partition("not sold in eu-west-1, or without spot prices:\n")[2]
     assert "  ec2:g6e.4xlarge:on-demand\n" in absent
     assert "  ec2:m7i.xlarge:spot\n" in absent

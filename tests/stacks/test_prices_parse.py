@@ -61,7 +61,7 @@ def product(
 G5 = instance_offer("g5.4xlarge")
 GB = Offer(
     item="nat:gb",
-    question=Question(service="AmazonEC2"),
+    questions=(Question(service="AmazonEC2"),),
     usage=frozenset({"NatGateway-Bytes"}),
     units=frozenset({"GB"}),
 )

@@ -56,10 +56,11 @@ def find(
     absent: list[str] = []
     surprises: dict[str, str] = {}
     for number, offer in enumerate(offers, 1):
-        if offer.question not in answers:
-            answers[offer.question] = _products(pricing, offer.question, region)
+        for question in offer.questions:
+            if question not in answers:
+                answers[question] = _products(pricing, question, region)
         try:
-            price = _price(offer, answers[offer.question], region, now)
+            price = _price(offer, [text for question in offer.questions for text in answers[question]], region, now)
         except Surprise as surprise:
             surprises[offer.item] = str(surprise)
         else:

@@ -34,22 +34,25 @@ class Question:
 class Offer:
     """The product that an item is.
 
-    usage: its usage types without the region's prefix; any when empty. equal: attributes it has. units: the units its price may
-    have, any when not known. times: how many of AWS's units are one of the table's.
+    questions: what is asked; of more than one, where sources differ on the service, the answers are taken together. usage: its usage
+    types without the region's prefix; any when empty. equal: attributes it has. units: the units its price may have, any when not
+    known. times: how many of AWS's units are one of the table's.
     """
 
     item: str
-    question: Question
+    questions: tuple[Question, ...]
     usage: frozenset[str] = frozenset()
     equal: Mapping[str, str] = field(default_factory=dict)
     units: frozenset[str] = frozenset()
     times: int = 1
 
 
-def _offer(item: str, question: Question, usage: str = "", unit: str = "", times: int = 1, **equal: str) -> Offer:
+def _offer(
+    item: str, asked: Question | tuple[Question, ...], usage: str = "", unit: str = "", times: int = 1, **equal: str
+) -> Offer:
     return Offer(
         item=item,
-        question=question,
+        questions=asked if isinstance(asked, tuple) else (asked,),
         usage=frozenset(usage.split()),
         equal=equal,
         units=frozenset([unit]) if unit else frozenset(),
@@ -81,10 +84,10 @@ OFFERS = (
         "s3:deep-archive-transition:1000-requests", _S3, "Requests-Tier3", "Requests", 1000, operation="S3-GDATransition"
     ),
     _offer("s3:deep-archive:gb-month", _DEEP, "TimedStorage-GDA-ByteHrs", "GB-Mo"),
-    _offer("s3:restore-standard:gb", _DEEP, "Standard-Retrieval-Bytes", "GB"),
+    _offer("s3:restore-standard:gb", (_DEEP, _S3), "Standard-Retrieval-Bytes", "GB", operation="DeepArchiveRestoreObject"),
     _offer("s3:restore-standard:1000-requests", _DEEP, "Requests-GDA-Tier3", "Requests", 1000,
            operation="DeepArchiveRestoreObject"),
-    _offer("s3:restore-bulk:gb", _DEEP, "Bulk-Retrieval-Bytes", "GB"),
+    _offer("s3:restore-bulk:gb", (_DEEP, _S3), "Bulk-Retrieval-Bytes", "GB", operation="DeepArchiveRestoreObject"),
     _offer("s3:restore-bulk:1000-requests", _DEEP, "Requests-GDA-Tier5", "Requests", 1000),
     _offer("fsx:scratch2:gb-month", _LUSTRE, unit="GB-Mo", throughputCapacity="N/A"),
     *(
