@@ -56,6 +56,8 @@ def test_the_page_says_steps_totals_frontier_changes_assumptions_and_dates_of_pr
         "head node: m7i.xlarge",
         "network: NAT gateway",
         "A month with 4 datasets",
+        "  of which compute ",
+        "  a dataset and its share",
         "A year for 50,000 USD pays for",
         "datasets with 90% confidence",
         "Nobody is both faster and cheaper",
@@ -81,6 +83,10 @@ def test_amounts_add_up(capsys: pytest.CaptureFixture[str], file: Path) -> None:
     assert each == pytest.approx(found["chosen"]["usd"]["likely"] + lines, abs=0.01)
     fixed = sum(line["usd"]["likely"] for line in found["month_costs"])
     assert found["month_usd"]["likely"] == pytest.approx(fixed + 2 * each, abs=0.01)
+    by_kind = found["month_usd_by_kind"]
+    assert list(by_kind) == ["compute", "transfer", "storage", "head node", "network"]
+    assert sum(value["likely"] for value in by_kind.values()) == pytest.approx(found["month_usd"]["likely"], abs=0.01)
+    assert by_kind["compute"]["likely"] == pytest.approx(2 * found["chosen"]["usd"]["likely"], abs=0.01)
     paid = found["datasets_a_year"]
     assert paid["likely"] == int((30000 - 12 * fixed) / each)
     assert 0 < paid["least"] <= paid["confident"] <= paid["likely"]

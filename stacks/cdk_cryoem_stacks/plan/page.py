@@ -58,7 +58,7 @@ def _title(answer: Answer) -> str:
         what = f"Cheapest within {request.deadline_hours:g} h"
     elif request.budget_usd is not None:
         what = f"Fastest for {request.budget_usd:g} USD"
-    where = "any type of the same GPUs" if request.any_type else "the lanes of the file"
+    where = "any instance type" if request.any_type else "the lanes of the file"
     more = ", on spot capacity" if request.spot and request.any_type else ", spot lanes too" if request.spot else ""
     return f"{what}, with {where}{more}" + (", at the slowest and dearest" if request.sure else "")
 
@@ -98,6 +98,11 @@ def _month(answer: Answer) -> Iterator[str]:
     label = f"{request.per_month:g} datasets"
     yield f"  {label:<28} {_range(answer.each * request.per_month, 2):>28} USD"
     yield f"  {'together':<28} {_range(answer.month, 2):>28} USD"
+    by_kind = "; ".join(f"{kind} {value.likely:,.2f}" for kind, value in month_by_kind(answer).items())
+    yield f"  of which {by_kind}"
+    if request.per_month:
+        share = answer.month * (1 / request.per_month)
+        yield f"  {'a dataset and its share':<28} {_range(share, 2):>28} USD"
     if request.grant_usd is not None and answer.paid is not None:
         paid = answer.paid
         yield ""
@@ -107,6 +112,16 @@ def _month(answer: Answer) -> Iterator[str]:
         yield f"  {paid.least:>6} datasets with everything at the highest of its range"
         if not paid.likely:
             yield "  The system alone takes that much of a year's budget, or a dataset costs more than the rest"
+
+
+def month_by_kind(answer: Answer) -> dict[str, Range]:
+    """A month with its datasets: compute, transfer, storage and what else there is."""
+    count = answer.request.per_month
+    found = {"compute": answer.node_usd * count}
+    for lines, times in ((answer.dataset_lines, count), (answer.month_lines, 1.0)):
+        for line in lines:
+            found[line.kind] = found.get(line.kind, Range.of(0.0)) + line.usd * times
+    return found
 
 
 def _lines(lines: Sequence[Line]) -> Iterator[str]:
@@ -196,6 +211,7 @@ def document(answer: Answer, change: Change, patch: str, *, file: str) -> dict[s
         "month_costs": [_line(line) for line in answer.month_lines],
         "dataset_usd": _three(answer.each),
         "month_usd": _three(answer.month),
+        "month_usd_by_kind": {kind: _three(value) for kind, value in month_by_kind(answer).items()},
         "datasets_a_year": None if answer.paid is None else dataclasses.asdict(answer.paid),
         "frontier": [
             {"hours": round(plan.hours, 3), "usd": round(plan.usd, 2), "nodes": nodes_text(plan.choices)}
