@@ -12,7 +12,6 @@ from cdk_cryoem import Cap, Lane, Problem, default_lanes
 from cdk_cryoem.caps import caps_problems, caps_warnings
 from cdk_cryoem.ingest_patterns import sentinel_problems
 from cdk_cryoem.ingest_tasks import task_problems
-from cdk_cryoem.ingest_tasks import task_problems
 from cdk_cryoem.lane import lane_set_problems
 from cdk_cryoem.lane_manifest import manifest_text, size_problems
 from cdk_cryoem.parallel_cluster import backstop_problems, retention_problems, tag_problems
@@ -121,7 +120,6 @@ class Config(Section):
             *self._name_problems(),
             *self._hold_problems(),
             *self._number_problems(),
-            *self._number_problems(),
             *self._sentinel_problems(),
             *groups_problems(self.groups, account=self.account),
             *stage_problems(self.stages, self.all_lanes()),
@@ -151,10 +149,6 @@ class Config(Section):
                     for problem in lane_set_problems([made.name, made.name]):
                         yield dataclasses.replace(problem, property=f"lanes[{index}].{prop}")
                 seen.add(made.name)
-
-    def _number_problems(self) -> Iterator[Problem]:
-        for problem in task_problems([microscope.name for microscope in self.microscopes]):
-            yield dataclasses.replace(problem, property="microscopes")
 
     def _number_problems(self) -> Iterator[Problem]:
         for problem in task_problems([microscope.name for microscope in self.microscopes]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from cdk_cryoem import Cap, Period
@@ -19,7 +21,9 @@ class CapConfig(Section):
         description="Folders below /fsx/projects, * for any letters; that of a dataset has its name. Default: every job",
     )
     each: bool = Field(default=False, description="Every project that matches has this limit for itself")
-    period: Period = Field(default=Period.MONTH, description="month: the calendar month, UTC; always: since ever")
+    period: Literal["month", "always"] = Field(
+        default="month", description="month: the calendar month, UTC; always: since ever"
+    )
     hard: bool = Field(
         default=True, description="Jobs that could exceed it are held; else people are told, at 80 and 100 %"
     )
@@ -31,6 +35,6 @@ class CapConfig(Section):
             usd=self.usd,
             projects=self.projects,
             each=self.each,
-            period=self.period,
+            period=Period(self.period),
             hard=self.hard,
         )

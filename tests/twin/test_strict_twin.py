@@ -345,6 +345,72 @@ def test_teardown_refuses_what_is_on_the_file_system_alone_and_passes_the_rest(t
     assert not [loss for loss in before["lost"] if loss["path"].startswith(("data/", "projects/"))], before["lost"]
 
 
+def _cryoem(twin: Twin, *words: str) -> tuple[int, str, str]:
+    """The shipped command, as the deploying user: exit code and what it says."""
+    ran = subprocess.run(
+        ["cryoem", *words, "--name", "cryoem", "--region", REGION],
+        env=client_environment(twin.places, Mode(strict=True)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def _landed(twin: Twin) -> str:
+    (dataset,) = (str(each["sk"]) for each in twin.observer.records("dataset") if each["state"] == "landed")
+    return dataset
+
+
+def test_verify_holds_what_is_there_to_the_receipt_and_finds_a_flipped_byte(twin: Twin) -> None:
+    """The command itself: the receipt that the hook wrote under its own role, the head node's own list of files."""
+    dataset = _landed(twin)
+    key = f"datasets/{dataset}.receipt.json"
+    wait_for(lambda: key in twin.observer.objects(twin.outputs["LandingBucket"], "datasets/"), key, seconds=120)
+
+    def verify(*options: str) -> tuple[int, dict[str, Any]]:
+        code, told, errors = _cryoem(twin, "verify", dataset, "--json", *options)
+        assert told, errors
+        return code, json.loads(told)
+
+    folder = twin.places.file_systems / twin.outputs["FileSystemId"] / "data" / dataset
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    code, found = verify("--checksums")
+    assert (code, found["verified"]) == (0, True), found
+    for way in ("share", "bucket", "file system"):
+        assert (found["ways"][way]["looked"], found["ways"][way]["verified"]) == (True, len(files)), way
+    movie = max(files, key=lambda path: path.stat().st_size)
+    content = movie.read_bytes()
+    movie.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    try:
+        code, found = verify()
+        assert (code, found["verified"]) == (0, True), "sizes do not tell"
+        code, found = verify("--checksums")
+    finally:
+        movie.write_bytes(content)
+    assert (code, found["verified"], found["safe_to_purge"]) == (1, False, True)
+    (wrong,) = found["ways"]["file system"]["files"]
+    assert (wrong["path"], wrong["status"]) == (movie.relative_to(folder).as_posix(), "different")
+    assert found["ways"]["bucket"]["different"] == 0
+
+
+def test_archive_says_why_not_and_lists_and_restore_says_how_far_it_is(twin: Twin) -> None:
+    """The twin's system has no `landing.archive_after_days`, hence no rule that would move anything."""
+    dataset = _landed(twin)
+    code, told, _ = _cryoem(twin, "archive", "--list", "--json")
+    (row,) = json.loads(told)
+    assert (code, row["dataset"], row["state"], row["archived_bytes"]) == (0, dataset, "active", 0)
+    code, _, errors = _cryoem(twin, "archive", dataset)
+    assert code == 1
+    assert "set landing.archive_after_days" in errors
+    code, told, _ = _cryoem(twin, "restore", dataset, "--status")
+    assert code == 0
+    assert "nothing of it is in the archive, all of it can be read" in told
+    code, told, _ = _cryoem(twin, "status", "--json")
+    assert code == 0
+    assert dataset in told
+
+
 def _invoke_sweeper(twin: Twin) -> None:
     answer = twin.make("lambda").invoke(FunctionName=twin.outputs["Sweeper"], Payload=b"{}")
     assert "FunctionError" not in answer, answer["Payload"].read()
