@@ -92,6 +92,7 @@ def test_the_configurations_file_is_read_and_its_region_taken(capsys: pytest.Cap
         (["refresh", "--dry-run", "--json"], 2, "--find and --json are for list"),
         (["refresh", "--output", "no/where.csv"], 2, "a file in a folder that is there"),
         (["refresh", "--dry-run", "--region", "cn-north-1"], 2, "in CNY"),
+        (["refresh", "--dry-run", "--zone", "b"], 2, "--zone: got b, allowed: a zone of us-east-1, as us-east-1a"),
         (["--config", "none.yaml"], 2, "none.yaml:1: none.yaml: got"),
         (["sell"], 2, "invalid choice"),
     ],
@@ -266,6 +267,17 @@ def test_a_dry_run_writes_nothing_and_a_zone_can_be_named(
     (row,) = [line.split() for line in out.splitlines() if line.startswith("  ec2:g5.4xlarge:spot ")]
     assert row == ["ec2:g5.4xlarge:spot", "new", "0.72"]
     assert [path.name for path in place.iterdir()] == ["cryoem.yaml"]
+
+
+def test_the_zone_of_the_configuration_is_the_one_of_its_spot_prices(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    (place / "cryoem.yaml").write_text(json.dumps(CONFIG | {"network": {"availability_zone": "eu-west-1a"}}))
+    with answering(monkeypatch):
+        code, out, _ = run(capsys, "refresh", "--config", "cryoem.yaml", "--dry-run")
+    assert code == 0
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("  ec2:g5.4xlarge:spot ")]
+    assert row == ["ec2:g5.4xlarge:spot", "new", "0.61"]
 
 
 def test_without_a_configuration_all_types_of_the_table_are_asked_for(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="list: print one JSON document")
     parser.add_argument("--output", type=Path, metavar="FILE", help="refresh: file to write; its other rows stay")
     parser.add_argument(
-        "--zone", help="refresh: availability zone of the spot prices; default: the middle one of each type"
+        "--zone",
+        help="refresh: availability zone of the spot prices; default: that of the configuration, else the middle one of each type",
     )
     parser.add_argument(
         "--accept",
@@ -61,6 +63,8 @@ def _prices(parsed: argparse.Namespace) -> int:
     region = parsed.region or (config.region if config else "us-east-1")
     if not is_region(region):
         return _refuse(f"--region: got {region}, allowed: a region of AWS. {nearest(region, regions())}".rstrip(". "))
+    if parsed.zone and not re.fullmatch(rf"{region}[a-z]", parsed.zone):
+        return _refuse(f"--zone: got {parsed.zone}, allowed: a zone of {region}, as {region}a")
     try:
         return _list(parsed, config, region) if parsed.what == "list" else _refresh(parsed, config, region)
     except PriceFileError as error:
@@ -141,7 +145,7 @@ def _refresh(parsed: argparse.Namespace, config: Config | None, region: str) -> 
             aws.connect(region),
             region=region,
             instance_types=_types(config if parsed.config else None),
-            zone=parsed.zone,
+            zone=parsed.zone or (config.network.availability_zone if config and config.region == region else None),
             now=datetime.now(UTC),
             progress=_progress,
         )
