@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,24 @@ def test_on_a_phone_the_picture_is_another_and_its_letters_can_be_read(pages: di
         assert page.read(letters.replace("CLASS", kind)) >= 9.5
     page.size(360)
     assert page.read("parseFloat(getComputedStyle(document.querySelector('td')).fontSize)") >= 13
+
+
+def test_a_table_stays_a_table_for_those_who_hear_it(pages: dict[str, Page]) -> None:
+    page = pages["whole"]
+    counts = []
+    for width in (1280, 360):
+        page.size(width)
+        tree = page.call("Accessibility.getFullAXTree")["nodes"]
+        counts.append(Counter(str(node["role"]["value"]) for node in tree if not node["ignored"]))
+    assert counts[0]["table"] == counts[1]["table"] == page.read("document.querySelectorAll('table').length")
+    assert (
+        counts[0]["columnheader"]
+        == counts[1]["columnheader"]
+        == page.read("document.querySelectorAll('thead th').length")
+    )
+    assert counts[0]["row"] == counts[1]["row"]
+    assert counts[0]["rowheader"] == counts[1]["rowheader"]
+    assert counts[0]["image"] == counts[1]["image"] == 1
 
 
 def test_light_and_dark_have_enough_contrast(pages: dict[str, Page]) -> None:

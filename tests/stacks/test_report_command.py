@@ -150,7 +150,7 @@ def test_without_the_file_the_lanes_are_those_of_the_manifest(
 
 def test_a_price_that_several_types_have_or_none_tells_no_type() -> None:
     entry = {"name": "x", "gpus": 1, "vcpus": 8, "usd_per_hour": 0.123}
-    odd = data.of_manifest(entry, region="us-east-1")
+    odd = data.of_manifest(entry)
     assert (odd.instance_type, odd.gpu_model, odd.price_of) == ("", "", "")
 
 

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from report_account import DATASET, LANES, RECEIPT, T0, given, job, jobs, nodes
 
 from cdk_cryoem.stages import stages
-from cdk_cryoem_stacks.dataset_report import names
+from cdk_cryoem_stacks.dataset_report import figures, names
 from cdk_cryoem_stacks.dataset_report.decide import UNTOLD, belongs, receipt_of, report
-from cdk_cryoem_stacks.dataset_report.model import Group, Report
+from cdk_cryoem_stacks.dataset_report.model import Group, Lane, Report
 from cdk_cryoem_stacks.dataset_report.timescale import BREAK, scale
 
 NAME = DATASET["sk"]
@@ -238,3 +238,56 @@ def test_a_long_gap_is_cut_out_and_a_short_one_is_not() -> None:
     assert line.x(day) == pytest.approx((960 - BREAK) / 2)
     assert line.x(5 * day) == line.parts[1].left
     assert not list(scale([(0, day), (day + 1700, 2 * day)], left=0, right=960).gaps())
+
+
+CHANGES = st.lists(st.tuples(st.floats(0, 50), st.integers(1, 4)), max_size=40)
+
+
+@examples(found=CHANGES)
+def test_an_area_shows_the_most_of_each_unit_and_what_holds_after_it(found: list[tuple[float, int]]) -> None:
+    # Each waits for a while and runs for a while.
+    changes = sorted(c for x, n in found for c in ((x, 0, 1), (x + n, 1, -1), (x + 3 * n, -1, 0)))
+    steps = figures._steps(changes)
+    assert [x for x, _, _ in steps] == sorted(x for x, _, _ in steps)
+    for at, _ in found:
+        for probe in (at + 1.5, at + 7.25):
+            shown = max([whole for x, _, whole in steps if x <= probe][-1:], default=0)
+            true = sum(x <= probe < x + 3 * n for x, n in found)
+            assert shown >= true
+    assert not steps or steps[-1][1:] == (0, 0)
+    assert max((whole for _, _, whole in steps), default=0) <= len(found)
+
+
+def life(kind: str, lane: str, since: float, until: float) -> dict[str, Any]:
+    return {"instance_type": kind, "kind": "node", "lane": lane, "from": T0 + since * 3600, "until": T0 + until * 3600}
+
+
+def test_a_lane_is_compared_as_what_its_nodes_were() -> None:
+    one = job(1, "cryosparc_P3_J1_homo_abinit", "gpu1", 1.0, 0, 60, 1, 1.624)
+    lives = [life("g6e.4xlarge", "gpu1", 1, 2), life("g5.4xlarge", "gpu1", 5, 6), life("p5.48xlarge", "gpu8", 1, 2)]
+    made = report(given(jobs=[one], nodes=lives))
+    (gpu1,) = [lane for lane in made.shapes if lane.name == "gpu1"]
+    assert (gpu1.instance_type, gpu1.gpu_model, gpu1.usd_per_hour) == ("g6e.4xlarge", "l40s", 1.624)
+    assert gpu1.price_of == "as g5.4xlarge, us-east-1, 2026"
+    (gpu4,) = [each for each in made.elsewhere if each.lane == "gpu4"]
+    assert gpu4.seconds is not None
+    assert gpu4.seconds[1] == pytest.approx(3600 * 1.0 / 0.8)
+    assert not any("Which job" in line for line in made.unknown)
+
+
+def test_nodes_of_several_types_are_told_and_not_guessed_at() -> None:
+    one = job(1, "cryosparc_P3_J1_homo_abinit", "gpu1", 1.0, 0, 60, 1, 1.624)
+    both = [life("g6e.4xlarge", "gpu1", 1, 2), life("g5.4xlarge", "gpu1", 1, 2)]
+    made = report(given(jobs=[one], nodes=both))
+    assert [lane for lane in made.shapes if lane.name == "gpu1"] == [LANES[1]]
+    assert (
+        "Which job of gpu1 had which node: they were g5.4xlarge, g6e.4xlarge. All are compared as g5.4xlarge."
+        in made.unknown
+    )
+
+
+def test_what_the_manifest_does_not_tell_of_a_lane_its_nodes_do() -> None:
+    one = job(1, "cryosparc_P3_J1_homo_abinit", "gpu1", 1.0, 0, 60, 1, 0.7)
+    bare = [Lane(name="gpu1", gpus=1, vcpus=16, usd_per_hour=0.7), LANES[2]]
+    made = report(given(jobs=[one], nodes=[life("g6.4xlarge", "gpu1", 1, 2)], lanes=bare))
+    assert (made.shapes[0].instance_type, made.shapes[0].gpu_model, made.shapes[0].price_of) == ("g6.4xlarge", "l4", "")

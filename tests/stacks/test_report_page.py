@@ -228,6 +228,6 @@ def test_rows_of_a_table_have_as_many_cells_as_it_has_columns() -> None:
 
     columns = [Column(head="a"), Column(head="b", number=True)]
     made = Page(table("c", columns, [("x", 1)]))
-    assert ("td", {"class": "n", "data-label": "b"}) in made.tags
+    assert ("td", {"class": "n", "data-label": "b", "role": "cell"}) in made.tags
     with pytest.raises(ValueError, match="shorter"):
         table("c", columns, [("x",)])

@@ -14,6 +14,8 @@ from ..paid import KIND as NODE_LIFE
 from .model import Given, Lane
 
 if TYPE_CHECKING:
+    from cdk_cryoem.instances import InstanceShape
+
     from ..config import Config
 
 DATASETS_PREFIX = "datasets/"
@@ -89,15 +91,13 @@ def manifest_lanes(clients: Clients, found: System) -> list[Lane]:
     if not parameter:
         raise Failed(f"there is no stack {stack} with the output {MANIFEST}")
     text = ask("ssm:GetParameter", lambda: clients.ssm.get_parameter(Name=parameter)["Parameter"].get("Value", ""))
-    return [of_manifest(entry, region=found.target.region) for entry in json.loads(text)["lanes"]]
+    return [of_manifest(entry) for entry in json.loads(text)["lanes"]]
 
 
-def of_manifest(entry: Mapping[str, Any], *, region: str) -> Lane:
+def of_manifest(entry: Mapping[str, Any]) -> Lane:
     """A lane by its entry in the manifest, which has no instance type: the one of that price and so many GPUs, if there is one."""
     # Brings the CDK with it, which takes seconds.
     from cdk_cryoem.instances import instance_shapes
-
-    from ..prices import load
 
     usd, gpus = float(entry["usd_per_hour"]), int(entry["gpus"])
     shapes = [s for s in instance_shapes().values() if s.gpus == gpus and abs(s.usd_per_hour - usd) < 1e-9]
@@ -110,24 +110,12 @@ def of_manifest(entry: Mapping[str, Any], *, region: str) -> Lane:
         usd_per_hour=usd,
         instance_type=kind,
         gpu_model=models.pop() if len(models) == 1 else "",
-        price_of=load().ec2(kind, region).said if kind else "",
+        price_of=_said(shapes[0], usd) if kind else "",
     )
 
 
 def config_lanes(config: Config) -> list[Lane]:
-    """The lanes of a configuration file."""
-    from ..prices import NoPrice, load
-
-    def said(kind: str, usd: float) -> str:
-        for spot in (False, True):
-            try:
-                price = load().ec2(kind, config.region, spot=spot)
-            except NoPrice:
-                return ""
-            if abs(float(price.usd) - usd) < 1e-9:
-                return price.said + (", spot" if price.item.endswith(":spot") else "")
-        return ""
-
+    """The lanes of a configuration file, with the prices it names."""
     return [
         Lane(
             name=lane.name,
@@ -136,7 +124,13 @@ def config_lanes(config: Config) -> list[Lane]:
             usd_per_hour=lane.usd_per_hour,
             instance_type=lane.instance_types[0],
             gpu_model=lane.gpu_model,
-            price_of=said(lane.instance_types[0], lane.usd_per_hour),
+            price_of=_said(lane.shapes[lane.instance_types[0]], lane.usd_per_hour),
         )
         for lane in config.all_lanes()
     ]
+
+
+def _said(shape: InstanceShape, usd_per_hour: float) -> str:
+    """Region and date of a price, and whether it is of spot capacity."""
+    spot = ", spot" if usd_per_hour == shape.spot_usd_per_hour != shape.usd_per_hour else ""
+    return f"{shape.price_region}, {shape.price_date}{spot}" if shape.price_date else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..operate.words import listed, several
-from . import names
+from . import names, nodes
 from .idle import idle_of
 from .model import Arrival, Given, Group, Idle, Job, Receipt, Report, Sum
 from .others import assumptions_of, elsewhere, totals
@@ -24,7 +24,9 @@ def report(given: Given) -> Report:
     stages = grouped(jobs, lambda job: job.stage or UNTOLD, title=_title)
     stages.sort(key=lambda group: (names.order(group.name), group.first_at))
     lanes = grouped(jobs, lambda job: job.lane)
-    found = elsewhere(jobs, given.lanes)
+    types = nodes.seen(jobs, given.nodes)
+    shapes = nodes.as_seen(given.lanes, types)
+    found = elsewhere(jobs, shapes)
     idle = idle_of(jobs, given.jobs, given.nodes)
     return Report(
         dataset=given.name,
@@ -38,12 +40,12 @@ def report(given: Given) -> Report:
         stages=stages,
         lanes=sorted(lanes, key=lambda group: -group.sum.usd),
         users=sorted(grouped(jobs, lambda job: job.user), key=lambda group: -group.sum.usd),
-        shapes=given.lanes,
+        shapes=shapes,
         idle=idle,
         elsewhere=found,
         elsewhere_totals=totals(found),
-        assumptions=assumptions_of(found, given.lanes),
-        unknown=[*given.notes, *unknown(given, jobs, idle)],
+        assumptions=assumptions_of(found, shapes),
+        unknown=[*given.notes, *unknown(given, jobs, idle), *nodes.mixed(given.lanes, types)],
     )
 
 

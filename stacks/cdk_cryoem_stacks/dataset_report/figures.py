@@ -137,8 +137,8 @@ def _lane(lane: str, jobs: Sequence[Job], line: Scale, colour: int, prefix: str,
     most = min(48, int((width - 130) / 8))
     shown = lane if len(lane) <= most else lane[:most] + "…"
     label = tag("text", shown or "no lane", tag("tspan", told, class_="more"), x=0, y=12, class_="row")
-    tracks = _tracks(jobs)
-    if len(tracks) > _MOST_TRACKS or len(jobs) > _MOST_BARS:
+    tracks = _tracks(jobs) if len(jobs) <= _MOST_BARS else []
+    if not tracks or len(tracks) > _MOST_TRACKS:
         return _Row(drawn=[label, *_areas(jobs, line, colour)], height=_LABEL + 80 + _GAP)
     high = 14.0 if len(tracks) <= 8 else 8.0
     bars = [
@@ -197,12 +197,8 @@ def _areas(jobs: Sequence[Job], line: Scale, colour: int) -> Iterator[Html]:
             changes += [(began(job), 0, 1), (job.ended_at, 0, -1)]
         else:
             changes += [(began(job), 0, 1), (job.started_at, 1, -1), (job.ended_at, -1, 0)]
-    running = waiting = 0
-    steps: list[tuple[float, int, int]] = []
-    for at, ran, waited in sorted(changes):
-        running, waiting = running + ran, waiting + waited
-        steps.append((line.x(at), running, waiting))
-    most = max(ran + waited for _, ran, waited in steps) or 1
+    steps = _steps([(line.x(at), ran, waited) for at, ran, waited in sorted(changes)])
+    most = max(whole for _, _, whole in steps) or 1
     bottom = _LABEL + 80
 
     def area(heights: Sequence[tuple[float, float]], **more: object) -> Html:
@@ -210,6 +206,32 @@ def _areas(jobs: Sequence[Job], line: Scale, colour: int) -> Iterator[Html]:
         points += [f"V{bottom - value / most * 76:.1f}H{x:.1f}" for (_, value), (x, _) in pairwise(heights)]
         return tag("path", d=join(points) + Html(f"V{bottom:g}z"), **more)
 
-    yield area([(x, ran + waited) for x, ran, waited in steps], class_="waits")
+    yield area([(x, whole) for x, _, whole in steps], class_="waits")
     yield area([(x, ran) for x, ran, _ in steps], class_=f"run c{colour}")
     yield tag("text", f"at most {several(most, 'job')} at once", x=0, y=_LABEL + 10, class_="tick")
+
+
+def _steps(changes: Sequence[tuple[float, int, int]]) -> list[tuple[float, int, int]]:
+    """From changes of what runs and what waits: where, how many run, and how many there are, from there on.
+
+    Of what happens within one unit the most is shown: nobody would see more, and the page stays small.
+    """
+    running = waiting = 0
+    found: list[tuple[float, int, int]] = []
+    left: float | None = None
+    before = (0, 0)
+    for x, ran, waited in changes:
+        running, waiting = running + ran, waiting + waited
+        now = (running, running + waiting)
+        if left is not None and x < left + 1.0:
+            _, most, whole = found.pop()
+            found.append((left, max(most, now[0]), max(whole, now[1])))
+        else:
+            if left is not None and before != found[-1][1:]:
+                found.append((left + 1.0, *before))
+            found.append((x, *now))
+            left = x
+        before = now
+    if left is not None and before != found[-1][1:]:
+        found.append((left + 1.0, *before))
+    return found

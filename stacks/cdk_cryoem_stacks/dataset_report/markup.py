@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 # Control characters as pictures of them, what would turn the text after it around as an escape; the others are no HTML.
-_SHOWN: dict[int, int | str] = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)} | {0x7F: 0x2421}
-_SHOWN |= dict.fromkeys((0xFFFE, 0xFFFF, *range(0x80, 0xA0)), 0xFFFD)
+_SHOWN: dict[int, int | str] = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)}
+_SHOWN |= {0x7F: 0x2421, **dict.fromkeys((0xFFFE, 0xFFFF, *range(0x80, 0xA0)), 0xFFFD)}
 _SHOWN |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
@@ -64,20 +64,31 @@ def table(
 
     def cells(row: Sequence[object]) -> Html:
         first, *rest = row
-        made = [tag("th", first, scope="row")]
+        # Roles are said too: as cards some browsers would take the elements for no table any more.
+        made = [tag("th", first, scope="row", role="rowheader")]
         made += [
-            tag("td", tag("div", value) if value else "", class_="n" if column.number else None, data_label=column.head)
+            tag(
+                "td",
+                tag("div", value) if value else "",
+                class_="n" if column.number else None,
+                data_label=column.head,
+                role="cell",
+            )
             for column, value in zip(columns[1:], rest, strict=True)
         ]
-        return tag("tr", *made)
+        return tag("tr", *made, role="row")
 
-    heads = [tag("th", column.head, scope="col", class_="n" if column.number else None) for column in columns]
+    heads = [
+        tag("th", column.head, scope="col", class_="n" if column.number else None, role="columnheader")
+        for column in columns
+    ]
     return tag(
         "table",
         tag("caption", caption),
-        tag("thead", tag("tr", *heads)),
-        tag("tbody", *(cells(row) for row in rows)),
-        tag("tfoot", cells(foot)) if foot else "",
+        tag("thead", tag("tr", *heads, role="row"), role="rowgroup"),
+        tag("tbody", *(cells(row) for row in rows), role="rowgroup"),
+        tag("tfoot", cells(foot), role="rowgroup") if foot else "",
+        role="table",
     )
 
 
