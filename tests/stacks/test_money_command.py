@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from datetime import date
@@ -198,3 +199,24 @@ def test_a_month_that_has_just_begun_and_one_that_is_over() -> None:
     assert bill(explorer, system="c", month="2026-11", today=date(2026, 11, 1)) is None  # type: ignore[arg-type]
     bill(explorer, system="c", month="2026-12", today=date(2027, 3, 1))  # type: ignore[arg-type]
     assert explorer.asked[0]["TimePeriod"] == {"Start": "2026-12-01", "End": "2027-01-01"}
+
+
+def _section() -> str:
+    text = (Path(__file__).parents[2] / "docs" / "iam.md").read_text()
+    return text.partition("\n## Spending\n")[2].partition("\n## ")[0]
+
+
+def test_the_policy_names_exactly_what_is_asked_for() -> None:
+    folder = Path(__file__).parents[2] / "stacks" / "cdk_cryoem_stacks" / "money"
+    pattern = r'"((?:ssm|ce):[A-Z]\w+)"'
+    asked = {action for file in folder.glob("*.py") for action in re.findall(pattern, file.read_text())}
+    # Of operate/records.py and operate/find.py.
+    asked |= {"cloudformation:DescribeStacks", "dynamodb:Query"}
+    asked |= {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"}
+    (policy,) = re.findall(r"```json\n(.*?)```", _section(), re.S)
+    statements = json.loads(policy)["Statement"]
+    assert {action for statement in statements for action in statement["Action"]} == asked
+    assert [each["Sid"] for each in statements if each["Resource"] == "*"] == ["CryoemSpendingBill"]
+    rows = [line.split("|")[1] for line in _section().splitlines() if line.startswith("| `")]
+    named = {action for row in rows for action in re.findall(r"`(\w+:\w+)`", row)}
+    assert named == asked | {"sts:GetCallerIdentity"}
