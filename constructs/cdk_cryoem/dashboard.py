@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, Stack, Token
@@ -87,14 +88,10 @@ class CryoEmDashboard(Construct):
             ("Landed in a day", metrics.datasets_landed()),
         ]
         made = [(title, metric) for title, metric in shown if metric is not None]
+        edges = [-(-_WIDTH * number // len(made)) for number in range(len(made) + 1)]
         return [
-            cloudwatch.SingleValueWidget(
-                title=title,
-                metrics=[metric],
-                width=_WIDTH // len(made),
-                height=3,
-            )
-            for title, metric in made
+            cloudwatch.SingleValueWidget(title=title, metrics=[metric], width=right - left, height=3)
+            for (title, metric), (left, right) in zip(made, itertools.pairwise(edges), strict=True)
         ]
 
     def _lanes(self, engine: Engine) -> list[cloudwatch.IWidget]:
@@ -203,7 +200,7 @@ def _of_file_system(file_system: LustreStore) -> list[cloudwatch.IWidget]:
             width=third,
         ),
         cloudwatch.GraphWidget(
-            title="File system: oldest change not yet copied, s",
+            title="File system: oldest uncopied change, s",
             left=[
                 file_system.metric_queued_seconds("AutoImport").with_(label="S3 to file system"),
                 file_system.metric_queued_seconds("AutoExport").with_(label="file system to S3"),

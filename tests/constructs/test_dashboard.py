@@ -144,7 +144,7 @@ def test_everything_that_is_given_is_shown(everything: dict[str, Any]) -> None:
     assert {
         "File system: free space, %",
         "File system: bytes per second",
-        "File system: oldest change not yet copied, s",
+        "File system: oldest uncopied change, s",
         "Hooks: dead letters",
         "Hooks: errors",
         "Hooks: longest run, ms",
