@@ -38,13 +38,19 @@ def task_ids(task_arns: Sequence[str]) -> list[str]:
 
 
 def transfers_that_ended(task_arns: Sequence[str]) -> Mapping[str, events.EventPattern]:
-    """Executions of these tasks that are over, well or not: patterns for as many rules as it takes, by the rules' ids."""
+    """Executions of these tasks that are over, well or not, and tasks that cannot start any: patterns for as many rules as it
+    takes, by the rules' ids.
+
+    When its agent is offline, a task may be unavailable instead of starting runs that fail (DataSync user guide, "Monitoring
+    events by using Amazon EventBridge"; such events are sent on a best-effort basis).
+    """
     groups = [task_arns[start : start + _TOGETHER] for start in range(0, len(task_arns), _TOGETHER)]
     return {
         f"TransferFinished{number or ''}": events.EventPattern(
             source=["aws.datasync"],
-            detail_type=["DataSync Task Execution State Change"],
-            detail={"State": ["SUCCESS", "ERROR"]},
+            detail_type=["DataSync Task Execution State Change", "DataSync Task State Change"],
+            # The first two are states of an execution alone, the third one of a task.
+            detail={"State": ["SUCCESS", "ERROR", "UNAVAILABLE"]},
             resources=events.Match.any_of(*(events.Match.prefix(arn) for arn in group)),
         )
         for number, group in enumerate(groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,12 @@ from .world import World, world
 
 @dataclass(frozen=True)
 class Hint:
-    """A dataset and the file that was added to it, or a transfer that ended."""
+    """A dataset and the file that was added to it, or a transfer that ended, or a task whose state is another."""
 
     dataset: str | None = None
     file: str = ""
     execution: str | None = None
+    task: str | None = None
 
 
 def handler(batch: Mapping[str, Any], context: object) -> dict[str, Any]:
@@ -30,7 +32,8 @@ def handler(batch: Mapping[str, Any], context: object) -> dict[str, Any]:
 def parse(event: Event) -> Hint:
     """An S3 or a DataSync event."""
     if event["source"] == "aws.datasync":
-        return Hint(execution=next(arn for arn in event["resources"] if "/execution/" in arn))
+        execution = next((arn for arn in event["resources"] if "/execution/" in arn), None)
+        return Hint(execution=execution, task=None if execution else event["resources"][0])
     key = event["detail"]["object"]["key"]
     return Hint(dataset=dataset_of(key), file=key.rpartition("/")[2])
 
@@ -41,6 +44,8 @@ def act(hints: Sequence[Hint]) -> None:
     executions = sorted({hint.execution for hint in hints if hint.execution})
     for execution in executions:
         _note_transfer(w, execution)
+    for task in sorted({hint.task for hint in hints if hint.task}):
+        _note_state(w, task)
     names = datasets.of_hints(w, [(hint.dataset, hint.file) for hint in hints if hint.dataset])
     datasets.reconcile(w, [*names, *(datasets.arriving(w) if executions else ())])
     try:
@@ -54,3 +59,10 @@ def _note_transfer(w: World, execution: str) -> None:
     task = w.datasync.describe_task(TaskArn=execution.partition("/execution/")[0])
     found = w.datasync.describe_task_execution(TaskExecutionArn=execution)
     transfers.note(w.records, transfers.Run.of(execution, found, task))
+
+
+def _note_state(w: World, task: str) -> None:
+    """Events of a task's state are late or do not come at all: what it is now counts."""
+    run = transfers.Run.that_cannot_begin(task, w.datasync.describe_task(TaskArn=task), now=time.time())
+    if run is not None:
+        transfers.note_failed(w.records, run)

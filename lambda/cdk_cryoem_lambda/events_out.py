@@ -105,15 +105,18 @@ class DatasetNotSafe(PlatformEvent):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransferFailed(PlatformEvent):
-    """A run of a microscope's transfer failed, or could not copy everything. since: the first of those in a row."""
+    """A run of a microscope's transfer failed, or could not copy everything; or no run can begin. since: the first time in a row.
+
+    execution: None when no run began.
+    """
 
     detail_type = "Transfer Failed"
     identity = ("task", "since")
     daily = True
     task: str
-    execution: str
     reason: str
     since: float
+    execution: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -209,7 +209,7 @@ def _transfer(detail: Detail) -> tuple[str, str]:
     return f"A transfer from the microscope failed: {_short(detail['reason'])}", _lines(
         {
             "Task": detail["task"],
-            "Run": detail["execution"],
+            "Run": detail.get("execution", ""),
             "Since": _utc(detail["since"]),
             "Reason": detail["reason"],
             "What to do": "docs/ingest.md, 'Nothing comes'",

@@ -72,6 +72,15 @@ class Run:
             excludes=tuple(sorted({*deployed, *excludes})),
         )
 
+    @classmethod
+    def that_cannot_begin(cls, arn: str, task: Mapping[str, Any], *, now: float) -> Run | None:
+        """Of a task that cannot be used, which may start no run that could fail; None of one that can."""
+        if task["Status"] != "UNAVAILABLE":
+            return None
+        said = ": ".join(str(task[name]) for name in ("ErrorCode", "ErrorDetail") if task.get(name))
+        reason = f"the task is unavailable: {said or 'its agent may be offline'}"
+        return cls(task=arn, execution="", began=now, files=0, failed=1, whole=False, well=False, reason=reason)
+
 
 def failures(execution: Mapping[str, Any]) -> int:
     """Files and folders that an execution could not list, copy or verify.
@@ -108,7 +117,7 @@ def note(records: Records, run: Run) -> None:
     if run.whole:
         _note_look(records, run)
     if run.reason:
-        _note_failed(records, run)
+        note_failed(records, run)
     elif run.well:
         _note_mended(records, run)
 
@@ -129,8 +138,8 @@ def _note_look(records: Records, run: Run) -> None:
     raise RuntimeError(f"the look of {run.task} was not written down: others were faster {_TRIES} times")
 
 
-def _note_failed(records: Records, run: Run) -> None:
-    """Said at once, and once a day while it lasts, however often it comes and goes on that day."""
+def note_failed(records: Records, run: Run) -> None:
+    """Write down that a run failed. It is said at once, and once a day while it lasts, however often it comes and goes on that day."""
     look, known, now = _known(records, LOOK, run.task), _known(records, FAILED, run.task), time.time()
     if known is not None and float(known["looked_at"]) >= run.began:
         return
@@ -139,7 +148,7 @@ def _note_failed(records: Records, run: Run) -> None:
         return
     since = float(known["since"]) if known is not None and not known["over"] else run.began
     told = known is not None and _day(float(known["said_at"])) == _day(now)
-    event = TransferFailed(task=run.task, execution=run.execution, reason=run.reason, since=since)
+    event = TransferFailed(task=run.task, execution=run.execution or None, reason=run.reason, since=since)
     records.note_since(
         FAILED,
         run.task,

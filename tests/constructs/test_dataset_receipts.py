@@ -140,7 +140,7 @@ def test_it_looks_every_quarter_of_an_hour_and_when_something_landed_or_was_copi
         {
             "EventPattern": {
                 "source": ["aws.datasync"],
-                "detail": {"State": ["SUCCESS", "ERROR"]},
+                "detail": {"State": ["SUCCESS", "ERROR", "UNAVAILABLE"]},
                 "resources": [{"prefix": arn} for arn in TASKS],
             }
         },

@@ -205,7 +205,7 @@ def test_movies_of_the_landing_bucket_are_hints_and_reports_are_not(made: Made) 
 
 def test_only_our_datasync_tasks_are_listened_to_however_their_runs_end(made: Made, defaults: Made) -> None:
     found = pattern(made[2], "TransferFinished")
-    assert (found["resources"], found["detail"]) == ([{"prefix": TASK}], {"State": ["SUCCESS", "ERROR"]})
+    assert (found["resources"], found["detail"]) == ([{"prefix": TASK}], {"State": ["SUCCESS", "ERROR", "UNAVAILABLE"]})
     assert not [name for name in defaults[2].find_resources("AWS::Events::Rule") if "TransferFinished" in name]
 
 

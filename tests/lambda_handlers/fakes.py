@@ -328,9 +328,10 @@ class DataSync:
     def __init__(self) -> None:
         self.executions: dict[str, dict[str, Any]] = {}
         self.excludes: list[dict[str, str]] = []
+        self.state: dict[str, str] = {"Status": "AVAILABLE"}
 
     def describe_task(self, *, TaskArn: str) -> dict[str, Any]:
-        return {"TaskArn": TaskArn, "Excludes": self.excludes}
+        return {"TaskArn": TaskArn, "Excludes": self.excludes, **self.state}
 
     def describe_task_execution(self, *, TaskExecutionArn: str) -> dict[str, Any]:
         return self.executions[TaskExecutionArn]

@@ -72,7 +72,7 @@ EXAMPLES: dict[str, PlatformEvent] = {
         ),
     )
 }  # fmt: skip
-WITHOUT = {"Job Finished": "usd", "Cost Leak Found": "usd_per_hour"}
+WITHOUT = {"Transfer Failed": "execution", "Job Finished": "usd", "Cost Leak Found": "usd_per_hour"}
 
 
 def envelope(detail_type: str, detail: dict[str, Any], *, source: str = events_out.SOURCE) -> dict[str, Any]:

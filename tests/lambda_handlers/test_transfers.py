@@ -163,6 +163,28 @@ def test_the_same_event_twice_is_one(site: Site) -> None:
     assert (site.aws.dynamodb.items, len(site.told())) == (before, 1)
 
 
+def test_a_task_that_can_start_no_run_is_told_like_a_run_that_failed(site: Site) -> None:
+    event = {"source": "aws.datasync", "resources": [TASK], "detail": {"State": "UNAVAILABLE"}}
+    site.aws.datasync.state = {"Status": "UNAVAILABLE", "ErrorCode": "AgentOffline", "ErrorDetail": "since Monday"}
+    for _ in range(3):
+        assert failed(dataset_hook.handler(batch(event), None)) == []
+    (said,) = site.aws.said("Transfer Failed")
+    assert said == {
+        "version": 1, "cluster": "cryo", "task": TASK, "since": site.aws.clock.now,
+        "reason": "the task is unavailable: AgentOffline: since Monday",
+    }  # fmt: skip
+    assert ("transfer", TASK) not in site.aws.dynamodb.items, "nothing ran"
+    site.aws.clock.now += DAY
+    site.ends()
+    assert ("transfer-failed", TASK) not in site.aws.dynamodb.items
+
+
+def test_a_task_that_is_available_again_by_now_is_no_trouble(site: Site) -> None:
+    event = {"source": "aws.datasync", "resources": [TASK], "detail": {"State": "UNAVAILABLE"}}
+    assert failed(dataset_hook.handler(batch(event), None)) == []
+    assert site.told() == []
+
+
 def test_a_run_that_failed_takes_no_look_back(site: Site) -> None:
     site.ends(began_ago=4000, name="exec-good", Excludes=rules("*.tmp"))
     site.aws.datasync.excludes = rules("*.tmp")
