@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def _archive(parsed: argparse.Namespace) -> int:
         else:
             _finish(parsed, clients, found)
 
-    return with_system(parsed, act)
+    return with_system(parsed, _counting(act))
 
 
 def _list(parsed: argparse.Namespace, clients: Clients, found: System) -> None:
@@ -193,7 +194,19 @@ def _restore(parsed: argparse.Namespace) -> int:
         told = ", ".join(f"{several(number, 'file')} {answer}" for answer, number in sorted(answers.items()))
         _say(parsed, f"{seen.name}: {told}. `{cryoem('restore', seen.name, '--status')}` says when all of it is there")
 
-    return with_system(parsed, act)
+    return with_system(parsed, _counting(act))
+
+
+def _counting(act: Callable[[Clients, System], None]) -> Callable[[Clients, System], None]:
+    """The same, counting with the system's prices."""
+
+    def counting(clients: Clients, found: System) -> None:
+        from .prices import counting_with
+
+        with counting_with(found.target.prices, found.target.region):
+            act(clients, found)
+
+    return counting
 
 
 def _deposit(parsed: argparse.Namespace) -> int:

@@ -1,11 +1,13 @@
-"""What S3 costs: the rows of the table of prices that the archive needs, list prices of one region."""
+"""What S3 costs: the rows of the table of prices that the archive needs, in the region of the system that is looked at."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from ..prices import HOME_REGION, Price, load
+from ..prices import HOME_REGION, Price, PriceTable, load
 
 REGION = HOME_REGION
 GB = 2**30
@@ -26,13 +28,27 @@ _ITEMS = {
     "get": "s3:get:1000-requests",
     "tag": "s3:tag:1000-tags-month",
 }
+_COUNTED_WITH: ContextVar[tuple[PriceTable, str] | None] = ContextVar("prices of the archive", default=None)
 
 
-@functools.cache
+@contextmanager
+def counting_with(table: PriceTable, region: str) -> Iterator[None]:
+    """Within it everything is counted with the prices of a table, in a region; else with the package's, of us-east-1."""
+    before = _COUNTED_WITH.set((table, region))
+    try:
+        yield
+    finally:
+        _COUNTED_WITH.reset(before)
+
+
 def prices() -> Mapping[str, Price]:
     """The prices by the names that the archive gives them."""
-    table = load()
-    return {name: table.usd(item, REGION) for name, item in _ITEMS.items()}
+    return _prices(*(_COUNTED_WITH.get() or (load(), REGION)))
+
+
+@functools.lru_cache(maxsize=16)
+def _prices(table: PriceTable, region: str) -> Mapping[str, Price]:
+    return {name: table.usd(item, region) for name, item in _ITEMS.items()}
 
 
 def usd(name: str) -> float:
@@ -47,5 +63,8 @@ def looked_up() -> str:
 
 def of_region(region: str) -> str:
     """What is to be said of the prices to somebody whose system is in a region."""
-    said = f"list prices of {REGION}, {looked_up()}"
-    return said if region == REGION else f"{said}; this system is in {region}, where they differ"
+    regions = {price.region for price in prices().values()}
+    said = f"list prices of {' and '.join(sorted(regions))}, {looked_up()}"
+    if regions == {region}:
+        return said
+    return f"{said}; this system is in {region}, where they differ"

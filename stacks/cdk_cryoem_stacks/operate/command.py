@@ -158,6 +158,7 @@ def _target(parsed: argparse.Namespace) -> Target | None:
         has_desktop=config.head_node.remote_desktop_from is not None,
         file=file,
         leaves_out={each.name: excluded(each.software, each.exclude_patterns) for each in config.microscopes},
+        prices=config.price_table(),
     )
 
 

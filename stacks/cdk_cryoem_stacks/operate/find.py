@@ -12,6 +12,8 @@ import boto3
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError
 
+from ..prices import PriceTable
+from ..prices import load as load_prices
 from ..which_file import cdk
 from .ask import Failed, ask, find
 
@@ -41,7 +43,8 @@ class Target:
     account: that of the file, None when it names none. stop_after_minutes: when the hooks stop an idle head node, 0 for
     never, None when no file was read. recipe: what starts on landed datasets, empty for nothing or when no file was read.
     has_cryosparc, has_desktop: whether the file says so, None when no file was read. file: where it is. leaves_out: by
-    microscope, the patterns of what is not copied from its share; None when no file was read.
+    microscope, the patterns of what is not copied from its share; None when no file was read. prices: the package's, or those of
+    the file that the configuration names.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Target:
     has_desktop: bool | None = None
     file: Path | None = None
     leaves_out: Mapping[str, tuple[str, ...]] | None = None
+    prices: PriceTable = field(default_factory=load_prices, repr=False, compare=False)
 
     @property
     def stack(self) -> str:
