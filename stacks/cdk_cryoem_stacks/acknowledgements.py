@@ -15,6 +15,7 @@ from cdk_cryoem import (
     CryoEmPlatform,
     CryosparcWeb,
     DatasetReceipts,
+    FileSystemCare,
     LandingZone,
     LaneHooks,
     MicroscopeIngest,
@@ -124,7 +125,7 @@ def acknowledge(stacks: Stacks) -> None:
         stacks.hooks.hooks,
     )
     _acknowledge_receipts(stacks.storage.landing_zone, stacks.hooks.receipts)
-    _acknowledge_care(stacks)
+    _acknowledge_care(stacks.hooks.file_system_care)
     if stacks.cluster.web is not None:
         acknowledge_web(stacks.cluster.web)
 
@@ -134,6 +135,8 @@ def acknowledge_platform(platform: CryoEmPlatform) -> None:
     assert isinstance(platform.engine, ParallelCluster | Pcs), "an engine of yours has findings of its own"
     _acknowledge_parts(platform.landing_zone, platform.microscopes.values(), platform.engine, platform.hooks)
     _acknowledge_receipts(platform.landing_zone, platform.receipts)
+    if platform.file_system_care is not None:
+        _acknowledge_care(platform.file_system_care)
 
 
 def acknowledge_everywhere(app: App) -> None:
@@ -311,9 +314,8 @@ def _acknowledge_ingest(ingest: MicroscopeIngest) -> None:
         )
 
 
-def _acknowledge_care(stacks: Stacks) -> None:
-    care = stacks.hooks.file_system_care.care
-    stack = stacks.hooks
+def _acknowledge_care(file_system: FileSystemCare) -> None:
+    care, stack = file_system.care, Stack.of(file_system)
     accept(
         care.role,
         "AwsSolutions-IAM5[Resource::*]",

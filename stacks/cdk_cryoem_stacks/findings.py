@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aws_cdk import Acknowledgment, Stack, Validations
+from aws_cdk import Acknowledgment, Stack, Token, Validations
 from constructs import Construct, IConstruct
 
 NIST, HIPAA, PCI, SERVERLESS = "NIST.800.53.R5", "HIPAA.Security", "PCI.DSS.321", "Serverless"
@@ -43,6 +43,8 @@ def spelled(owner: Construct, value: str, reader: Construct) -> str:
 
 def arn_of(stack: Stack, service: str) -> str:
     """How findings spell the first parts of an ARN of this account and region."""
+    account = "<AWS::AccountId>" if Token.is_unresolved(stack.account) else stack.account
+    if Token.is_unresolved(stack.region):
+        return f"arn:<AWS::Partition>:{service}:<AWS::Region>:{account}"
     partition = stack.resolve(stack.partition)
-    account = "<AWS::AccountId>" if stack.account.startswith("${") else stack.account
     return f"arn:{partition if isinstance(partition, str) else 'aws'}:{service}:{stack.region}:{account}"

@@ -18,7 +18,6 @@ from cdk_cryoem import (
     CryoEmPlatform,
     Cryosparc,
     DenyLaunches,
-    FileSystemCare,
     LandingZone,
     LustreStore,
     Microscope,
@@ -76,14 +75,11 @@ def everything(stack: Stack) -> None:
         file_system=store,
         engine=cluster,
         microscopes={name: Microscope(share=share, activation_key=ACTIVATION_KEY) for name, share in shares.items()},
+        release_after_days=1,
     )
     Notifications(
         stack, "Notifications", event_bus=cluster.event_bus, records=platform.hooks.records,
         alarm_topic=platform.hooks.alarm_topic, emails=["a@example.org"],
-    )  # fmt: skip
-    FileSystemCare(
-        stack, "Care", file_system=store, engine=cluster, records=platform.hooks.records,
-        alarm_topic=platform.hooks.alarm_topic, release_after_days=1,
     )  # fmt: skip
     launcher = iam.Role(stack, "Launcher", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
     MonthlyBudget(stack, "Budget", limit_usd=1, emails=["a@example.org"], at_limit=DenyLaunches(roles=[launcher]))
