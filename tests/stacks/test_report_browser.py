@@ -14,7 +14,7 @@ from pypdf import PdfReader
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 
-from browser import Browser, Page, browser
+from browser import PROGRAMS, Browser, Page, browser
 from report_account import DATASET, T0, given, job, jobs
 
 from cdk_cryoem_stacks.dataset_report.decide import report
@@ -177,3 +177,9 @@ def test_it_prints_on_a4_with_everything_on_it(pages: dict[str, Page]) -> None:
         assert words in text, words
     assert "cryosparc_P3_J6" in text
     assert "homo_abinit" in text, "the words of the picture"
+
+
+def test_the_setup_looks_for_and_installs_what_the_tests_start() -> None:
+    setup = (Path(__file__).parents[2] / "tools" / "setup.sh").read_text()
+    assert f"command -v {' '.join(PROGRAMS)})" in setup
+    assert f"apt_install {PROGRAMS[0]} ||" in setup

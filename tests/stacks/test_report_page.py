@@ -21,7 +21,7 @@ from cdk_cryoem_stacks.dataset_report.decide import report
 from cdk_cryoem_stacks.dataset_report.markup import hours, plain, safe, table, usd
 from cdk_cryoem_stacks.dataset_report.page import MOST_JOBS, html_of
 
-_VOID = {"meta"}
+_VOID = {"meta", "wbr"}
 NASTY = "<script>alert(1)</script>\"'&amp;<!--]]>\x00\u202e\ud800</style></svg>é日"
 
 

@@ -104,7 +104,7 @@ def _price(report: Report) -> Iterator[Html]:
         for group in report.lanes
     ]
     foot = ("All", "", str(total.jobs), hours(total.seconds), usd(total.usd), "100%" if total.usd else "")
-    yield table("Each job: its run time x the price of a node x the part of the node that it kept from others", columns, rows, foot=foot)  # fmt: skip
+    yield table("Each job: its run time x the price of a node then x the part of the node that it kept from others. The prices of nodes here are those of now", columns, rows, foot=foot)  # fmt: skip
     yield tag("h3", "Waiting and idling")
     yield from _waiting(report)
     if len(report.users) > 1:

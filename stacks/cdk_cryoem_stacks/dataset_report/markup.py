@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,10 @@ from datetime import UTC, datetime
 _SHOWN: dict[int, int | str] = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)}
 _SHOWN |= {0x7F: 0x2421, **dict.fromkeys((0xFFFE, 0xFFFF, *range(0x80, 0xA0)), 0xFFFD)}
 _SHOWN |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+# No reference to a character has one of them in it.
+_BREAK = re.compile(r"([_/]+)(?=.)")
 
 
 class Html(str):
@@ -30,8 +35,12 @@ def safe(value: object) -> Html:
 
 
 def name(value: object) -> Html:
-    """A name that somebody chose: of whatever direction its letters are, the text around it keeps its own."""
-    return Html(f"<bdi>{safe(value)}</bdi>")
+    """A name that somebody chose: of whatever direction its letters are, the text around it keeps its own.
+
+    A line breaks in it after _ and / before it breaks anywhere.
+    """
+    broken = _BREAK.sub(r"\1<wbr>", safe(value))
+    return Html(f"<bdi>{broken}</bdi>")
 
 
 def tag(kind: str, *inside: object, **attributes: object) -> Html:
