@@ -125,14 +125,19 @@ def on_any_type(
         )
         for gpus in sorted({work.step.gpus for work in works})
     ]
-    stages = _by_stage(works).values()
+    # What a stage takes on a node is the same whichever types the other sizes have.
+    ways = [
+        {
+            node: _options(some, [node], overheads, box=box, sure=sure)
+            for size in by_size
+            for node in size
+            if node.shape.gpus <= some[0].step.gpus
+        }
+        for some in _by_stage(works).values()
+    ]
     found: list[Plan[Chosen]] = []
     for nodes in itertools.product(*(size for size in by_size if size)):
-        parts = [
-            _options(some, [n for n in nodes if n.shape.gpus <= some[0].step.gpus], overheads, box=box, sure=sure)
-            for some in stages
-        ]
-        found += frontier(parts)
+        found += frontier([[option for node in nodes for option in way.get(node, ())] for way in ways])
     if not found:
         raise _no_way(works, "instance type", box)
     return best(found)
