@@ -32,11 +32,16 @@ class Seen:
 @dataclass(frozen=True)
 class Emptied:
     """A microscope's latest transfer. began: since when it has looked, None unless it ended well and found nothing new.
-    includes: patterns that it was held to, if any.
+    includes: patterns that it was held to, scope: those that all runs of its task are; none for the whole share.
     """
 
     began: float | None
     includes: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+
+    def of(self, dataset: str) -> float | None:
+        """`began`, if it was to look at a dataset."""
+        return self.began if covers(self.includes, dataset) else None
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,15 @@ class Look:
     """When a microscope's share was last looked at: by a transfer that began then and is over.
 
     reported: whether its reports are there. well: whether it listed everything, so that what failed is in its report. includes:
-    patterns that it was held to, none for the whole share; excludes: patterns of what it left. failed_at: when a later transfer
-    began that failed; that one is no look.
+    patterns that it was held to, scope: those that all transfers of the task are; none for the whole share. excludes: patterns of
+    what it left. failed_at: when a later transfer began that failed; that one is no look.
     """
 
     began: float
     reported: bool = True
     well: bool = True
     includes: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     failed_at: float | None = None
 
@@ -334,7 +335,7 @@ def receipt(
     gone = sorted(set(copied_by) - set(looks))
     reasons += [f"{task}, which copied files of it, is no microscope's task any more" for task in gone]
     for task, look in sorted(looks.items()):
-        if look is not None and copied_by and task not in copied_by and not look.saw(dataset):
+        if look is not None and copied_by and task not in copied_by and not covers(look.scope, dataset):
             continue
         if look is not None and look.began <= last_at and look.failed_since(last_at):
             reasons.append(f"{task}'s last look at the share did not end well")

@@ -107,11 +107,13 @@ class Records:
         failed: int = 0,
         execution: str = "",
         includes: str = "",
+        scope: str = "",
     ) -> None:
         """Write down how the latest transfer of a microscope went; an older one changes nothing.
 
         files: how many it copied; failed: how many it could not. well: whether it saw everything and nothing failed.
-        execution: its id, by which its report is known. includes: patterns that it was held to, empty for the whole share.
+        execution: its id, by which its report is known. includes: patterns that it was held to, scope: those that
+        all runs of the task are; empty for the whole share.
         """
         self._write(
             self._put(
@@ -124,6 +126,7 @@ class Records:
                     "well": {"N": str(int(well))},
                     **({"execution": {"S": execution}} if execution else {}),
                     **({"includes": {"S": includes}} if includes else {}),
+                    **({"scope": {"S": scope}} if scope else {}),
                 },
                 condition="attribute_not_exists(pk) OR began <= :began",
                 values={":began": {"N": str(began)}},

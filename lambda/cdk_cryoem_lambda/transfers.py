@@ -33,7 +33,8 @@ class Run:
 
     began: since when it has looked. failed: how many files and folders it could not list, copy or verify, 1 at least of a run
     that ended as ERROR. whole: whether it listed all that the task is to see, and what failed is in its report. well: whole, and
-    nothing failed. reason: what went wrong, empty for nothing. includes, excludes: patterns that it was held to.
+    nothing failed. reason: what went wrong, empty for nothing. includes, excludes: patterns that it was held to. scope: the
+    include patterns of its task.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Run:
     reason: str
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, arn: str, execution: Mapping[str, Any], task: Mapping[str, Any]) -> Run:
@@ -56,6 +58,7 @@ class Run:
         failed = failures(execution)
         ended = execution["Status"] == "SUCCESS"
         deployed, excludes = _patterns(task, "Excludes"), _patterns(execution, "Excludes")
+        scope = _patterns(task, "Includes")
         part = bool(execution.get("ManifestConfig")) or not set(excludes) <= set(deployed)
         unseen = any(int(execution.get(kind, {}).get(step, 0)) for kind, steps in _UNSEEN.items() for step in steps)
         return cls(
@@ -68,7 +71,9 @@ class Run:
             whole=ended and not part and not unseen,
             well=ended and not part and not failed,
             reason=_reason(execution, failed),
-            includes=_patterns(execution, "Includes"),
+            # A run that says nothing of its own has those of its task.
+            includes=_patterns(execution, "Includes") or scope,
+            scope=scope,
             excludes=tuple(sorted({*deployed, *excludes})),
         )
 
@@ -112,6 +117,7 @@ def note(records: Records, run: Run) -> None:
         failed=run.failed,
         well=run.well,
         includes="|".join(run.includes),
+        scope="|".join(run.scope),
         execution=run.execution,
     )
     if run.whole:
@@ -127,6 +133,7 @@ def _note_look(records: Records, run: Run) -> None:
         "looked_at": run.began,
         "execution": run.execution,
         "includes": "|".join(run.includes),
+        "scope": "|".join(run.scope),
         "excludes": "|".join(run.excludes),
     }
     for _ in range(_TRIES):
@@ -194,7 +201,11 @@ def emptied(transfers: Iterable[Mapping[str, Any]], tasks: Sequence[str]) -> lis
             return Emptied(began=None)
         # A record of an earlier version does not say how it ended.
         empty = not int(item["files"]) and item.get("well", 0)
-        return Emptied(began=float(item["began"]) if empty else None, includes=_split(item, "includes"))
+        return Emptied(
+            began=float(item["began"]) if empty else None,
+            includes=_split(item, "includes"),
+            scope=_split(item, "scope"),
+        )
 
     return [of(latest.get(task_id(task))) for task in tasks]
 
@@ -228,6 +239,7 @@ def looks(
             began=float(look["looked_at"]),
             reported=written is not None and now - written >= SETTLED_SECONDS,
             includes=_split(look, "includes"),
+            scope=_split(look, "scope"),
             excludes=_split(look, "excludes"),
             failed_at=float(run["began"]) if run is not None and later else None,
         )

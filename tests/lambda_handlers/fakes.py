@@ -327,11 +327,12 @@ class DataSync:
 
     def __init__(self) -> None:
         self.executions: dict[str, dict[str, Any]] = {}
+        self.includes: list[dict[str, str]] = []
         self.excludes: list[dict[str, str]] = []
         self.state: dict[str, str] = {"Status": "AVAILABLE"}
 
     def describe_task(self, *, TaskArn: str) -> dict[str, Any]:
-        return {"TaskArn": TaskArn, "Excludes": self.excludes, **self.state}
+        return {"TaskArn": TaskArn, "Includes": self.includes, "Excludes": self.excludes, **self.state}
 
     def describe_task_execution(self, *, TaskExecutionArn: str) -> dict[str, Any]:
         return self.executions[TaskExecutionArn]

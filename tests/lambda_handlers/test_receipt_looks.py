@@ -224,7 +224,7 @@ def test_a_microscope_that_is_not_to_copy_a_dataset_and_did_not_need_not_look_at
     keeper.cache_clear()
     seen = {
         "pk": {"S": "look"}, "sk": {"S": OTHER_TASK}, "looked_at": {"N": repr(world.aws.clock.now - HOUR)},
-        "execution": {"S": "exec-0b0001"}, "includes": {"S": "/glacios-*"},
+        "execution": {"S": "exec-0b0001"}, "includes": {"S": "/glacios-*"}, "scope": {"S": "/glacios-*"},
     }  # fmt: skip
     world.aws.dynamodb.put_item(TableName="records", Item=seen)
     world.safe()
@@ -240,7 +240,7 @@ def test_a_microscope_that_copied_a_dataset_must_look_at_it_whatever_its_pattern
     other.run({"d/first.mrc": b"first"})
     seen = {
         "pk": {"S": "look"}, "sk": {"S": OTHER_TASK}, "looked_at": {"N": repr(world.aws.clock.now + HOUR)},
-        "execution": {"S": "exec-0b0001"}, "includes": {"S": "/glacios-*"},
+        "execution": {"S": "exec-0b0001"}, "includes": {"S": "/glacios-*"}, "scope": {"S": "/glacios-*"},
     }  # fmt: skip
     world.aws.dynamodb.put_item(TableName="records", Item=seen)
     world.safe()

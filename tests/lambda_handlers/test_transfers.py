@@ -57,6 +57,9 @@ def test_a_run_leaves_out_what_its_task_does_also_when_it_does_not_say_so() -> N
     assert run(task).excludes == ("*.tmp", "*/atlas")
     assert run(task, Excludes=rules("*.tmp")).excludes == ("*.tmp", "*/atlas")
     assert run(task, Includes=rules("/a*", "/b")).includes == ("/a*", "/b")
+    assert run({"Includes": rules("/a*")}).includes == run({"Includes": rules("/a*")}).scope == ("/a*",)
+    other = run({"Includes": rules("/a*")}, Includes=rules("/b"))
+    assert (other.includes, other.scope) == (("/b",), ("/a*",))
 
 
 def test_a_run_that_waited_looks_since_its_launch() -> None:
@@ -239,25 +242,27 @@ def test_an_empty_run_is_known_by_its_tasks_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("includes", "state"),
+    ("patterns", "state"),
     [
-        (("/krios-*", "/glacios-*"), "landed"),
-        (("/krios-*", ""), "arriving"),
-        (("/glacios-*", "/glacios-*"), "arriving"),
+        ({"scope": "/glacios-*", "includes": "/glacios-*"}, "landed"),
+        ({}, "arriving"),
+        # Only this one run was held to other folders.
+        ({"scope": "", "includes": "/glacios-*"}, "arriving"),
     ],
 )
 def test_microscopes_with_folders_of_their_own_do_not_wait_for_each_other(
-    site: Site, monkeypatch: pytest.MonkeyPatch, includes: tuple[str, str], state: str
+    site: Site, monkeypatch: pytest.MonkeyPatch, patterns: dict[str, str], state: str
 ) -> None:
-    """The first has looked again, the second still copies."""
+    """The first has looked again; the second did so before the last movie came."""
     monkeypatch.setenv("INGEST_TASKS", '["task-0a", "task-0b"]')
     aws = site.aws
     aws.s3.put("datasets/krios-1/a.mrc", at=aws.clock.now - 300)
     records = world().records
-    records.note_transfer(f"{TASK[:-1]}b", began=aws.clock.now - 60, files=7, well=True, includes=includes[1])
+    records.note_transfer(f"{TASK[:-1]}b", began=aws.clock.now - 400, files=0, well=True, **patterns)
     event = {"source": "aws.s3", "detail": {"object": {"key": "datasets/krios-1/a.mrc"}}}
     assert failed(dataset_hook.handler(batch(event), None)) == []
-    site.ends(Includes=rules(includes[0]))
+    site.aws.datasync.includes = rules("/krios-*")
+    site.ends(Includes=rules("/krios-*"))
     assert aws.record("dataset", "krios-1")["state"] == state
 
 

@@ -44,8 +44,8 @@ def _look_at(w: World, name: str, emptied: Sequence[datasets.Emptied]) -> None:
         known_state=known.get("state"),
         now=now,
         quiet_minutes=w.settings.quiet_minutes,
-        # One that is not to look at it has nothing to do with it.
-        empty_transfers=[each.began for each in emptied if datasets.covers(each.includes, name)],
+        # A task that never is to look at it has nothing to do with it.
+        empty_transfers=[each.of(name) for each in emptied if datasets.covers(each.scope, name)],
         operator=known.get("operator"),
     )
     news = list(_news(name, seen, verdict, known.get("state"), now))
