@@ -148,14 +148,16 @@ def released_at(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def failed(records: Iterable[Mapping[str, Any]]) -> dict[str, Failed]:
-    """Datasets whose last release failed; one that somebody cancelled says nothing."""
+    """Datasets whose last release failed and released nothing: one that failed for some files had its paths right. One that somebody
+    cancelled says nothing.
+    """
     found: dict[str, Failed] = {}
     tried = [record for record in records if record["sk"] != LOOKED and record.get("state") != "CANCELED"]
     for record in sorted(tried, key=lambda record: float(record["began_at"])):
         names = json.loads(record["datasets"])
         for name in names:
             found.pop(name, None)
-            if record.get("state") == "FAILED":
+            if record.get("state") == "FAILED" and not int(record.get("files", 0)):
                 found[name] = Failed(together=len(names), at=float(record["began_at"]))
     return found
 

@@ -254,6 +254,8 @@ def test_what_failed_is_what_no_later_task_released() -> None:
         tried("t1", 9, "FAILED", "a", "b", "c", "d"),
         tried("t2", 5, "SUCCEEDED", "a"),
         tried("t4", 0.5, "CANCELED", "d"),
+        # Of these some files were open.
+        {**tried("t5", 3, "FAILED", "e", "f"), "files": 7},
     ]
     assert release.failed(records) == {
         "b": release.Failed(together=4, at=NOW - 9 * 3600),
