@@ -285,6 +285,19 @@ def test_a_load_balancer_that_goes_is_left_behind_while_it_is_protected(protecte
         assert (change.effect, change.what_to_do) == (Effect.LEAVES_BEHIND, text)
 
 
+@pytest.mark.parametrize("after", [{"ActivationKey": "NEW"}, None])
+def test_an_agent_that_was_made_of_a_key_goes_with_it(after: dict[str, str] | None) -> None:
+    """To put agent_arn into the key's place looks harmless, and ends the microscope's transfers."""
+
+    def agent(properties: dict[str, str] | None) -> Templates:
+        made = {"A": {"Type": "AWS::DataSync::Agent", "Properties": properties}} if properties else {}
+        return {"n-ingest": {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}, **made}}}
+
+    (change,) = stack_changes(agent({"ActivationKey": "OLD"}), agent(after))[0].changes
+    assert (change.effect, change.setting) == (Effect.CUTS_OFF, "microscopes activation_key")
+    assert "Leave the key in the file" in change.what_to_do
+
+
 def test_a_network_that_loses_its_way_out_is_cut_off(system: Templates) -> None:
     diffs = stack_changes(system, without(system, "AWS::EC2::NatGateway"))
     (change,) = [change for diff in diffs for change in diff.changes]

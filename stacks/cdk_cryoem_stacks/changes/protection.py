@@ -18,6 +18,7 @@ from .values import canonical, same
 
 _LOAD_BALANCER = "AWS::ElasticLoadBalancingV2::LoadBalancer"
 _NAT = "AWS::EC2::NatGateway"
+_AGENT = "AWS::DataSync::Agent"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,8 @@ def of_resource(
             ),
             setting="network.nat",
         )
+    if kind == _AGENT:
+        return Verdict(effect=Effect.CUTS_OFF, what_to_do=_AGENT_GOES, setting="microscopes activation_key")
     kept = resource.get("DeletionPolicy", "Delete") != "Delete"
     if GONE.get(kind) is Effect.REPLACES_STORAGE and kept and all(other["Type"] != kind for other in coming):
         return Verdict(
@@ -72,7 +75,15 @@ def replaced(kind: str, name: str, resource: Mapping[str, Any], *, stack: str) -
     """What is left where CloudFormation makes another in the place of a resource."""
     if kind == _LOAD_BALANCER and _is_protected(resource):
         return Verdict(effect=Effect.LEAVES_BEHIND, what_to_do=_load_balancer(name, stack), setting="web")
+    if kind == _AGENT:
+        return Verdict(effect=Effect.CUTS_OFF, what_to_do=_AGENT_GOES, setting="microscopes activation_key")
     return None
+
+
+_AGENT_GOES = (
+    "CloudFormation deletes the agent that it made of the old key; its machine answers nobody any more and has to be set up"
+    " anew. Leave the key in the file as it is, however old, unless the microscope goes or has another agent by now"
+)
 
 
 def _is_protected(resource: Mapping[str, Any]) -> bool:
