@@ -85,9 +85,7 @@ def test_so_many_fit_into_every_environment_and_policy(stack: Stack) -> None:
 
 
 def test_more_are_refused(stack: Stack) -> None:
-    with pytest.raises(
-        CryoEmError, match=f"ingest_task_arns: got {MOST_TASKS + 1}, allowed: {MOST_TASKS} at most"
-    ):
+    with pytest.raises(CryoEmError, match=f"ingest_task_arns: got {MOST_TASKS + 1}, allowed: {MOST_TASKS} at most"):
         hooks(stack, [*ARNS, ARNS[0]])
 
 
