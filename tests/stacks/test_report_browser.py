@@ -146,6 +146,9 @@ def test_the_whole_page_is_drawn(pages: dict[str, Page]) -> None:
     assert page.read("document.querySelectorAll('svg.wide rect.run').length") == len(jobs()) - 1
     assert page.read("document.querySelector('svg.wide path.landed').getBoundingClientRect().width") > 5
     assert page.read("[...document.querySelectorAll('h2')].every(e => e.getBoundingClientRect().height > 10)")
+    widths = "[...document.querySelectorAll('.split, .split i')].map(e => e.getBoundingClientRect().width)"
+    whole, *parts = page.read(widths)
+    assert sum(parts) == pytest.approx(whole, abs=4)
     # Words on bars are within their bars.
     outside = """[...document.querySelectorAll('svg.wide text.on')].filter(e => {
       const bar = e.parentNode.querySelector('.run').getBoundingClientRect(), box = e.getBoundingClientRect();

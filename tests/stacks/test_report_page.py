@@ -154,7 +154,15 @@ def test_plain_text_is_utf_8_without_control_characters() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, "?"), (0.0, "0.00"), (0.0123, "0.012"), (0.1, "0.10"), (1234.5, "1,234.50"), (1e-7, "1e-07")],
+    [
+        (None, "?"),
+        (0.0, "0.00"),
+        (0.0123, "0.012"),
+        (0.1, "0.10"),
+        (1234.5, "1,234.50"),
+        (0.000027, "0.000027"),
+        (1e-7, "0.00000010"),
+    ],
 )
 def test_sums_of_money(value: float | None, shown: str) -> None:
     assert usd(value) == shown
@@ -231,3 +239,12 @@ def test_rows_of_a_table_have_as_many_cells_as_it_has_columns() -> None:
     assert ("td", {"class": "n", "data-label": "b", "role": "cell"}) in made.tags
     with pytest.raises(ValueError, match="shorter"):
         table("c", columns, [("x",)])
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.0001])
+def test_the_bar_of_prices_is_full_however_little_it_is(factor: float) -> None:
+    records = [{**each, **({"usd": each["usd"] * factor} if "usd" in each else {})} for each in jobs()]
+    found = page(jobs=records)
+    widths = [a["style"] for tag, a in found.tags if tag == "i" and (a.get("class") or "").startswith("k")]
+    assert len(widths) == 4
+    assert sum(float(str(width)[len("width:") : -1]) for width in widths) == pytest.approx(100, abs=0.1)

@@ -84,7 +84,7 @@ def _price(report: Report) -> Iterator[Html]:
     colour = figures.colours(report)
     if total.usd:
         parts = [
-            tag("i", class_=f"k{colour[group.name]}", style=f"flex:{group.sum.usd:.6f}")
+            tag("i", class_=f"k{colour[group.name]}", style=f"width:{group.sum.usd / total.usd * 100:.2f}%")
             for group in report.lanes
             if group.sum.usd
         ]

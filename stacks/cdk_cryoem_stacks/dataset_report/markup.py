@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -127,7 +128,9 @@ def usd(value: float | None) -> str:
     """A sum of money without its unit: two digits, and more where two would say nothing."""
     if value is None:
         return "?"
-    return f"{value:,.2f}" if value >= 0.1 or value <= 0 else f"{value:.2g}"
+    if value >= 0.1 or value <= 0:
+        return f"{value:,.2f}"
+    return f"{value:.{1 - math.floor(math.log10(value))}f}"
 
 
 def spread(values: tuple[float, float, float], shown: Callable[[float], str] = usd) -> Html:
