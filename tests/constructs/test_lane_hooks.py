@@ -139,7 +139,7 @@ def test_people_are_told_of_nodes_that_do_not_come_up(defaults: Made, made: Made
     assert alarm["EvaluationPeriods"] == 1
     assert alarm["TreatMissingData"] == "notBreaching", "a cluster that starts no node sends no metric"
     assert alarm["AlarmActions"] == [stack.resolve(hooks.alarm_topic.topic_arn)]
-    assert "docs/operations.md" in alarm["AlarmDescription"]
+    assert "docs/runbooks/failed-nodes.md" in alarm["AlarmDescription"]
     (own,) = watching(made[2], queues=False)
     assert own["AlarmActions"] == [TOPIC]
     assert hooks.failed_nodes_alarm.node.id == "FailedNodesAlarm"
