@@ -13,6 +13,8 @@ from .hints import Event, work_off
 from .reconcile import datasets, head_node
 from .world import World, world
 
+_TASK_STATE = "DataSync Task State Change"
+
 
 @dataclass(frozen=True)
 class Hint:
@@ -32,8 +34,9 @@ def handler(batch: Mapping[str, Any], context: object) -> dict[str, Any]:
 def parse(event: Event) -> Hint:
     """An S3 or a DataSync event."""
     if event["source"] == "aws.datasync":
-        execution = next((arn for arn in event["resources"] if "/execution/" in arn), None)
-        return Hint(execution=execution, task=None if execution else event["resources"][0])
+        if event.get("detail-type") == _TASK_STATE:
+            return Hint(task=event["resources"][0])
+        return Hint(execution=next(arn for arn in event["resources"] if "/execution/" in arn))
     key = event["detail"]["object"]["key"]
     return Hint(dataset=dataset_of(key), file=key.rpartition("/")[2])
 

@@ -166,11 +166,18 @@ def test_the_same_event_twice_is_one(site: Site) -> None:
     assert (site.aws.dynamodb.items, len(site.told())) == (before, 1)
 
 
+UNAVAILABLE = {
+    "source": "aws.datasync",
+    "detail-type": "DataSync Task State Change",
+    "resources": [TASK],
+    "detail": {"State": "UNAVAILABLE"},
+}
+
+
 def test_a_task_that_can_start_no_run_is_told_like_a_run_that_failed(site: Site) -> None:
-    event = {"source": "aws.datasync", "resources": [TASK], "detail": {"State": "UNAVAILABLE"}}
     site.aws.datasync.state = {"Status": "UNAVAILABLE", "ErrorCode": "AgentOffline", "ErrorDetail": "since Monday"}
     for _ in range(3):
-        assert failed(dataset_hook.handler(batch(event), None)) == []
+        assert failed(dataset_hook.handler(batch(UNAVAILABLE), None)) == []
     (said,) = site.aws.said("Transfer Failed")
     assert said == {
         "version": 1, "cluster": "cryo", "task": TASK, "since": site.aws.clock.now,
@@ -183,8 +190,7 @@ def test_a_task_that_can_start_no_run_is_told_like_a_run_that_failed(site: Site)
 
 
 def test_a_task_that_is_available_again_by_now_is_no_trouble(site: Site) -> None:
-    event = {"source": "aws.datasync", "resources": [TASK], "detail": {"State": "UNAVAILABLE"}}
-    assert failed(dataset_hook.handler(batch(event), None)) == []
+    assert failed(dataset_hook.handler(batch(UNAVAILABLE), None)) == []
     assert site.told() == []
 
 
