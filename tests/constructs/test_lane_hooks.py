@@ -221,8 +221,8 @@ def test_troubles_reach_the_alarm_topic(made: Made) -> None:
     template = made[2]
     found = pattern(template, "Trouble")
     assert found["detail-type"] == [
-        "Node Failed", "Backup Failed", "Cost Leak Found", "Dataset Gone", "Dataset Not Safe", "File System Trouble",
-        "Transfer Failed",
+        "Node Failed", "Backup Failed", "Cost Leak Found", "Spend Cap Reached", "Dataset Gone", "Dataset Not Safe",
+        "File System Trouble", "Transfer Failed",
     ]  # fmt: skip
     assert (found["source"], found["detail"]) == (["cryoem.platform"], {"cluster": ["cryoem"]})
     (rule,) = [r for name, r in template.find_resources("AWS::Events::Rule").items() if "Trouble" in name]

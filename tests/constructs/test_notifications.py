@@ -110,7 +110,7 @@ def test_a_topic_of_yours_is_taken_and_gets_the_addresses(made: Made) -> None:
 
 def test_the_rule_takes_what_people_want_to_know_from_the_clusters_bus(defaults: Made, made: Made) -> None:
     kinds = ["Dataset Landed", "Dataset Safe", "Dataset Not Safe", "Transfer Failed", "Processing Ended", "Job Finished", "Lanes Changed", "Node Failed", "Backup Failed",
-             "Cost Leak Found", "File System Trouble"]  # fmt: skip
+             "Cost Leak Found", "Spend Cap Reached", "File System Trouble"]  # fmt: skip
     for (stack, built, template), detail in ((defaults, {}), (made, {"detail": {"cluster": ["cryoem"]}})):
         (rule,) = template.find_resources("AWS::Events::Rule").values()
         assert rule["Properties"]["EventBusName"] == "jobs"
