@@ -72,6 +72,7 @@ ROWS: dict[str, tuple[Callable[[Values], None], Callable[[Values], None] | None]
     "`time_limit_hours`": (put("lanes.1.time_limit_hours", 24.0), None),
     "`hold_minutes`, `memory_multiplier`": (lanes(CPU, GPU8 | {"hold_minutes": 5, "memory_multiplier": 3.0}), None),
     "`waiting`": (put("waiting", {"usd_per_hour": 5.5}), None),
+    "`caps`": (put("caps", [{"name": "month", "usd": 100000.0}]), None),
     "`idle_backstop_minutes`": (put("idle_backstop_minutes", 20), None),
     "`head_node.instance_type`": (put("head_node.instance_type", "m7i.2xlarge"), None),
     "`head_node.root_volume_gib`": (put("head_node.root_volume_gib", 150), None),

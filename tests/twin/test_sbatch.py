@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,10 +28,11 @@ from cdk_cryoem import ClusterInputs, HeadNode, Lane, cluster_configuration, def
 from cdk_cryoem_twin.pcluster.spec import slurm_spec
 from cdk_cryoem_twin.places import Places
 from cdk_cryoem_twin.slurm import controller
+from cdk_cryoem_twin.waiting import wait_for
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "constructs" / "cdk_cryoem" / "head_node" / "lib"))
 
-from cryoem_head import lane_files
+from cryoem_head import admit_jobs, caps, lane_files, queue
 
 pytestmark = pytest.mark.twin
 
@@ -322,3 +324,65 @@ def test_the_cluster_is_this_tests_own(slurm: Slurm) -> None:
     assert sorted(names) == sorted(LANES)
     assert slurm.run("squeue", "--noheader").stdout == ""
     assert os.path.commonpath([slurm.folder, slurm.environment["SLURM_CONF"]]) == str(slurm.folder.parent)
+
+
+class _Table:
+    """A records table in which nothing was spent."""
+
+    def get_paginator(self, _: str) -> _Table:
+        return self
+
+    def paginate(self, **_: Any) -> Iterator[dict[str, Any]]:
+        return iter([{"Items": []}])
+
+
+def _state(slurm: Slurm, job: str) -> list[str]:
+    return slurm.run("squeue", "--noheader", "--jobs", job, "--format", "%T|%r|%k").stdout.strip().split("|")
+
+
+def test_admission_holds_and_releases_jobs_of_a_real_queue(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that waits and one that has its node on the way; Slurm's words for both, and what they may cost."""
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    projects = tmp_path / "projects"
+    folder = projects / "spike"
+    folder.mkdir(parents=True)
+    ledger, meter = admit_jobs.Ledger(tmp_path), admit_jobs.Meter("t", dynamodb=_Table())
+    lanes = {str(lane["partition"]): lane for lane in LANES.values()}
+
+    def look(usd: float) -> list[queue.Queued]:
+        entry = {"name": "m", "usd_micro": usd * 1e6, "projects": [], "each": False, "period": "month", "hard": True}
+        found = queue.jobs(projects)
+        admit_jobs.look(found, ledger, meter, rules=[caps.Cap.parse(entry)], lanes=lanes, now=time.time())
+        return found
+
+    def submit(*options: str) -> str:
+        done = slurm.run("sbatch", "--parsable", *options, "--wrap", "sleep 1", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    waits = submit("-p", "gpu1", "--gres", "gpu:1", "--begin", "now+1hour")
+    starts = submit("-p", "gpu1", "--gres", "gpu:1")
+    try:
+        wait_for(lambda: _state(slurm, starts)[0] == "CONFIGURING", "a node on the way", seconds=60)
+        found = {job.job_id: job for job in look(20)}
+        assert (found[starts].project, found[starts].gpus_per_node, found[starts].minutes) == ("spike", 1, 2880.0)
+        assert queue.asked(starts) is not None
+        wait_for(lambda: _state(slurm, starts)[0] == "PENDING", "the job to be back in the queue", seconds=60)
+        assert _state(slurm, starts)[2].startswith("cap m: 0.00 of 20.00 USD spent")
+        assert {job.job_id: job.held_by_somebody for job in queue.jobs(projects)} == {waits: False, starts: True}
+        assert waits not in ledger.held(), "it could not start yet"
+        slurm.run("scontrol", "update", f"jobid={waits}", "starttime=now")
+        look(20)
+        wait_for(lambda: _state(slurm, waits)[0] == "PENDING", "the other to be held", seconds=60)
+        assert ledger.held() == {waits, starts}
+        for _ in range(2):
+            look(200)
+        assert set(ledger.admitted()) == {waits, starts}
+        assert ledger.held() == set()
+        wait_for(lambda: not any(job.held_by_somebody for job in queue.jobs(projects)), "both to be free", seconds=60)
+        assert _state(slurm, starts)[2] in ("", "(null)")
+    finally:
+        slurm.run("scancel", waits, starts)

@@ -290,6 +290,10 @@ def _squeue(twin: Twin, job: str, fields: str) -> str:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def _log(twin: Twin) -> str:
+    return (twin.places.logs / "admission.log").read_text()
+
+
 def _cryoem(twin: Twin, *arguments: str) -> str:
     command = ["cryoem", *arguments, "--name", "cryoem", "--region", REGION]
     env = client_environment(twin.places, Mode(strict=True))
@@ -302,7 +306,8 @@ def test_a_job_that_could_exceed_a_cap_is_held_with_the_reason_until_the_cap_is_
     """Real Slurm, the shipped admission under the head node's own role, and the operators' command."""
     # 48 hours on gpu1 are above 20 USD; ten minutes are not, and both at once are not either.
     dear = _submit(twin, "gpu1", 1, project="trial-a")
-    wait_for(lambda: _squeue(twin, dear, "%T %r") == "PENDING JobHeldAdmin", "the job to be held", seconds=60)
+    wait_for(lambda: f"job {dear} is held" in _log(twin), "admission to say so", seconds=60)
+    wait_for(lambda: _squeue(twin, dear, "%T") == "PENDING", "the job to be back in the queue", seconds=60)
     reason = _squeue(twin, dear, "%k")
     assert reason.startswith("cap trial of trial-a: 0.00 of 20.00 USD spent"), reason
     assert "(48 h on gpu1), more than is left" in reason

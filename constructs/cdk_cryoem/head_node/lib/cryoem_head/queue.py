@@ -36,7 +36,7 @@ class Queued:
     @property
     def held_by_somebody(self) -> bool:
         """Whether it starts only when somebody releases it."""
-        return self.reason in ("JobHeldUser", "JobHeldAdmin")
+        return self.reason in ("JobHeldUser", "JobHeldAdmin", "job requeued in held state")
 
 
 def jobs(projects: Path) -> List[Queued]:

@@ -21,6 +21,7 @@ _NEVER = (
     "JobHeldAdmin",
     "JobHoldMaxRequeue",
     "launch failed requeued held",
+    "job requeued in held state",
     "DependencyNeverSatisfied",
     "PartitionTimeLimit",
     "PartitionNodeLimit",
