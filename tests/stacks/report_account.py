@@ -10,10 +10,10 @@ from cdk_cryoem_stacks.dataset_report.model import Given, Lane
 T0 = 1_795_000_000.0
 """2026-11-18 11:06:40 UTC."""
 LANES = (
-    Lane(name="cpu", gpus=0, vcpus=32, usd_per_hour=1.536, instance_type="m6i.8xlarge", price_of="us-east-1, 2026"),
-    Lane(name="gpu1", gpus=1, vcpus=16, usd_per_hour=1.624, instance_type="g5.4xlarge", gpu_model="a10g", price_of="us-east-1, 2026"),
-    Lane(name="gpu4", gpus=4, vcpus=48, usd_per_hour=5.672, instance_type="g5.12xlarge", gpu_model="a10g", price_of="us-east-1, 2026"),
-    Lane(name="gpu8", gpus=8, vcpus=192, usd_per_hour=30.13118, instance_type="g6e.48xlarge", gpu_model="l40s", price_of="us-east-1, 2026"),
+    Lane(name="cpu", gpus=0, vcpus=32, usd_per_hour=1.536, instance_type="m6i.8xlarge", price_of="us-east-1, 2026-11"),
+    Lane(name="gpu1", gpus=1, vcpus=16, usd_per_hour=1.624, instance_type="g5.4xlarge", gpu_model="a10g", price_of="us-east-1, 2026-11"),
+    Lane(name="gpu4", gpus=4, vcpus=48, usd_per_hour=5.672, instance_type="g5.12xlarge", gpu_model="a10g", price_of="us-east-1, 2026-11"),
+    Lane(name="gpu8", gpus=8, vcpus=192, usd_per_hour=30.13118, instance_type="g6e.48xlarge", gpu_model="l40s", price_of="us-east-1, 2026-11"),
 )  # fmt: skip
 DATASET: Mapping[str, Any] = {
     "sk": "2026-11-18-krios-spike",

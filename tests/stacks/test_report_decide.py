@@ -268,7 +268,7 @@ def test_a_lane_is_compared_as_what_its_nodes_were() -> None:
     made = report(given(jobs=[one], nodes=lives))
     (gpu1,) = [lane for lane in made.shapes if lane.name == "gpu1"]
     assert (gpu1.instance_type, gpu1.gpu_model, gpu1.usd_per_hour) == ("g6e.4xlarge", "l40s", 1.624)
-    assert gpu1.price_of == "as g5.4xlarge, us-east-1, 2026"
+    assert gpu1.price_of == "as g5.4xlarge, us-east-1, 2026-11"
     (gpu4,) = [each for each in made.elsewhere if each.lane == "gpu4"]
     assert gpu4.seconds is not None
     assert gpu4.seconds[1] == pytest.approx(3600 * 1.0 / 0.8)
