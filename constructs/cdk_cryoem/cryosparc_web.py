@@ -56,7 +56,8 @@ class CryosparcWeb(Construct):
     login: an OidcLogin. Default: none, so that cryoSPARC's own login is the only one; required with internet_facing.
     internet_facing: a public address; default no: reached by VPN or Direct Connect.
     port: of cryoSPARC on the head node; default 61000. access_logs_bucket: yours (SSE-S3), default a new one, retained, whose
-        logs go after 180 days. deletion_protection: default yes; a deployment that removes it must switch it off first.
+        logs go after 180 days. deletion_protection: default yes. Switch it off before its stack is destroyed, which fails otherwise, and before a
+        deployment that removes it, which would leave it in the account, with its cost (docs/access.md, "Taking it away").
 
     Two security groups, each for one purpose: `security_group` lets browsers reach the load balancer,
     `head_node_security_group` lets the load balancer reach this port, which else only the cluster's own nodes do. Give the second to the engine

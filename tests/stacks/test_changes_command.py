@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -164,6 +165,7 @@ def test_a_larger_lane_is_live_and_a_smaller_one_stops_the_fleet(
     assert code == 3
     assert "stops the fleet" in out
     assert "pcluster update-compute-fleet --status STOP_REQUESTED -n cryoem -r us-east-1" in out
+    assert re.search(r"CRYOEM_CONFIG=\S*/cryoem\.yaml tools/cdk deploy --all", out), "the file that was compared"
     assert out.splitlines()[-1] == "The worst of it: stops the fleet"
 
 

@@ -564,7 +564,7 @@ def test_the_documented_policy_names_exactly_the_actions_of_fsx_and_s3_that_are_
     named = {action for statement in policy["Statement"] for action in statement["Action"]}
     files = ("teardown.py", "export.py", "catch_up.py")
     code = "".join((ROOT / "stacks/cdk_cryoem_stacks/operate" / f).read_text() for f in files)
-    assert named == set(re.findall(r'"((?:fsx|s3):[A-Z]\w+)"', code))
+    assert named == set(re.findall(r'"((?:fsx|s3|cloudformation):[A-Z]\w+)"', code))
     writes = {action for action in named if not re.match(r"\w+:(Describe|List)", action)}
     assert writes == {"fsx:UpdateDataRepositoryAssociation", "fsx:CreateDataRepositoryTask"}
 

@@ -8,14 +8,15 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from ..which_file import DEFAULT_HELP, config_file
+from ..which_file import DEFAULT_HELP, cdk, config_file
 from . import report
 from .policies import parallel_cluster_table
 from .resources import Template
 from .sources import SourceError, deployed, in_folder, synthesised
-from .templates import stack_changes
+from .templates import StackDiff, stack_changes
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,10 +54,19 @@ def run(parsed: argparse.Namespace) -> int:
     except SourceError as error:
         print(f"cryoem diff: {error}", file=sys.stderr)
         return 1
-    diffs = stack_changes(old, new)
+    diffs = [_for_the_file(diff, parsed.file) for diff in stack_changes(old, new)]
     write = report.as_json if parsed.json else report.as_text
     print(write(diffs, _notes(new)))
     return report.exit_status(diffs)
+
+
+def _for_the_file(diff: StackDiff, file: Path) -> StackDiff:
+    """The same, with commands that take this file: tools/cdk by itself takes another one."""
+    calls = cdk(file)
+    changes = (
+        replace(change, what_to_do=change.what_to_do.replace("tools/cdk ", f"{calls} ")) for change in diff.changes
+    )
+    return replace(diff, changes=tuple(changes))
 
 
 def _notes(templates: Mapping[str, Template]) -> list[str]:

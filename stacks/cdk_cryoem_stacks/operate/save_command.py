@@ -65,7 +65,8 @@ def _teardown(parsed: argparse.Namespace) -> int:
 
     def act(clients: Clients, found: System) -> None:
         kept = storage(clients, found.target)
-        verdict = teardown.look(clients, found, kept, say=_say, exports=parsed.export)
+        web = teardown.web_address(clients, found.target)
+        verdict = teardown.look(clients, found, kept, say=_say, exports=parsed.export, web=web)
         print(json.dumps(verdict.document(), indent=2) if parsed.json else teardown.as_text(verdict, kept))
         if not verdict.safe:
             raise Failed("nothing of this system may be destroyed yet")

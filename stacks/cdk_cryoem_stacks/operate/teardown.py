@@ -53,10 +53,16 @@ class Verdict:
 
 
 def look(
-    clients: Clients, found: System, storage: Storage, *, say: Callable[[str], None], exports: bool = False
+    clients: Clients,
+    found: System,
+    storage: Storage,
+    *,
+    say: Callable[[str], None],
+    exports: bool = False,
+    web: str = "",
 ) -> Verdict:
-    """The verdict. exports: first export what is below /projects and not in S3. Errors: Failed, also when the file system
-    cannot be listed because the head node sleeps.
+    """The verdict. exports: first export what is below /projects and not in S3. web: name of the load balancer, if there is one.
+    Errors: Failed, also when the file system cannot be listed because the head node sleeps.
     """
     why_not = refusals(clients, found, storage)
     # While somebody writes, a list is old before it is complete.
@@ -72,7 +78,7 @@ def look(
     return Verdict(
         refusals=why_not,
         lost=lost,
-        commands=() if lost or why_not else commands(found.target, web_address(clients, found.target)),
+        commands=() if lost or why_not else commands(found.target, web),
     )
 
 
