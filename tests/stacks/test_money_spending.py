@@ -83,7 +83,7 @@ def test_bounds(month: str, first: int, following: int) -> None:
 
 @pytest.mark.parametrize("wrong", ["2026", "2026-13", "november"])
 def test_what_is_no_month(wrong: str) -> None:
-    with pytest.raises(ValueError, match="time data|unconverted"):
+    with pytest.raises(ValueError, match=r"time data|unconverted"):
         bounds(wrong)
 
 
