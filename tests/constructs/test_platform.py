@@ -250,7 +250,7 @@ def test_an_engine_has_its_own_lanes(stack: Stack) -> None:
     engine = ParallelCluster(stack, "Engine", vpc=vpc, subnet=vpc.private_subnets[0], file_system=store, lanes=lanes)
     with pytest.raises(CryoEmError, match="nothing beside engine"):
         CryoEmPlatform(stack, "Platform", vpc=vpc, engine=engine, lanes=lanes)
-    with pytest.raises(CryoEmError, match="head_node: .*recipes: .*caps: "):
+    with pytest.raises(CryoEmError, match=r"head_node: .*recipes: .*caps: "):
         CryoEmPlatform(
             stack, "Other", vpc=vpc, engine=engine, head_node=HeadNode(), recipes="x", caps=[Cap(name="a", usd=1.0)]
         )
