@@ -41,11 +41,11 @@ MUTANTS = (
     Mutant(
         name="state and event in two writes",
         path=f"{_LAMBDA}/records.py",
-        old="            self._db.transact_write_items(TransactItems=[*changes, *said])  # type: ignore[list-item]\n",
+        old="                self._db.transact_write_items(TransactItems=[*changes, *said])  # type: ignore[list-item]\n",
         new=(
-            "            self._db.transact_write_items(TransactItems=[*changes])\n"
-            "            for each in said:\n"
-            "                self._db.transact_write_items(TransactItems=[each])\n"
+            "                self._db.transact_write_items(TransactItems=[*changes])\n"
+            "                for each in said:\n"
+            "                    self._db.transact_write_items(TransactItems=[each])\n"
         ),
     ),
     Mutant(
