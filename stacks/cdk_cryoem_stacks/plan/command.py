@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import re
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -141,6 +142,10 @@ def run(parsed: argparse.Namespace) -> int:
         return _show(parsed, plan(request), config)
     except (NoWay, NoPrice) as problem:
         print(f"cryoem plan: {problem}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever reads has read enough; what Python still holds would be refused at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         print(f"cryoem plan: {error.filename}: {error.strerror}", file=sys.stderr)
