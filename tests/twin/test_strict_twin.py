@@ -294,14 +294,6 @@ def _log(twin: Twin) -> str:
     return (twin.places.logs / "admission.log").read_text()
 
 
-def _cryoem(twin: Twin, *arguments: str) -> str:
-    command = ["cryoem", *arguments, "--name", "cryoem", "--region", REGION]
-    env = client_environment(twin.places, Mode(strict=True))
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
 def test_a_job_that_could_exceed_a_cap_is_held_with_the_reason_until_the_cap_is_raised(twin: Twin) -> None:
     """Real Slurm, the shipped admission under the head node's own role, and the operators' command."""
     # 48 hours on gpu1 are above 20 USD; ten minutes are not, and both at once are not either.
@@ -315,11 +307,12 @@ def test_a_job_that_could_exceed_a_cap_is_held_with_the_reason_until_the_cap_is_
     record = wait_for(lambda: _record(twin, cheap), "the cheap job's record", seconds=120)
     assert (record["state"], record["project"]) == ("COMPLETED", "trial-a")
     assert _squeue(twin, dear, "%T") == "PENDING"
-    assert "trial#trial-a" in _cryoem(twin, "cap")
-    _cryoem(twin, "cap", "raise", "trial", "--project", "trial-a", "--usd", "200", "--reason", "reviewers ask")
+    assert "trial#trial-a" in _cryoem(twin, "cap")[1]
+    raised = _cryoem(twin, "cap", "raise", "trial", "--project", "trial-a", "--usd", "200", "--reason", "reviewers ask")
+    assert raised[0] == 0, raised
     record = wait_for(lambda: _record(twin, dear), "the held job's record", seconds=180)
     assert record["state"] == "COMPLETED"
-    assert "checked: the totals are the sums" in _cryoem(twin, "cost", "--check")
+    assert "checked: the totals are the sums" in _cryoem(twin, "cost", "--check")[1]
 
 
 def test_teardown_refuses_what_is_on_the_file_system_alone_and_passes_the_rest(twin: Twin) -> None:
