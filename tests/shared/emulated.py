@@ -104,6 +104,20 @@ class System:
         # Of what there was before; who may what stays as it was made.
         self.__dict__.pop("deployed", None)
 
+    def delete(self) -> None:
+        """Lift the protection, and delete the stacks. How that ends, with what may not go, does not matter."""
+        cloudformation = self.emulator.make("cloudformation")
+        for stack in reversed(self._parts()):
+            cloudformation.update_termination_protection(StackName=stack, EnableTerminationProtection=False)
+            found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackId"]
+            cloudformation.delete_stack(StackName=stack)
+
+            def ended(found: str = found) -> bool:
+                status = cloudformation.describe_stacks(StackName=found)["Stacks"][0]["StackStatus"]
+                return str(status) in ("DELETE_COMPLETE", "DELETE_FAILED")
+
+            wait_for(ended, f"the deletion of {stack}", seconds=60)
+
     @cached_property
     def deployed(self) -> Deployed:
         """All templates, resolved with the names that the emulator gave."""

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from typing import Any
 
+from botocore.exceptions import ClientError
 from deployed import Json
 from emulated import System
 
@@ -71,7 +72,11 @@ class Ledger:
                 self._replaced_on.setdefault(version, self.day)
         if self.s3.get_bucket_versioning(Bucket=self.bucket).get("Status") != "Enabled":
             raise LostError("the bucket keeps no versions any more")
-        if self.s3.get_bucket_policy(Bucket=self.bucket)["Policy"] != self._policy:
+        try:
+            policy = self.s3.get_bucket_policy(Bucket=self.bucket)["Policy"]
+        except ClientError as error:
+            raise LostError("the bucket has no policy any more") from error
+        if policy != self._policy:
             raise LostError("the bucket has another policy than was deployed")
 
     def holds(self, key: str, content: bytes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,60 +62,64 @@ def _say(world: World, name: str, word: Any) -> None:
 
 
 def archive(world: World) -> None:
-    """`cryoem archive` or `--undo` of some dataset, from which somebody may be torn away. Errors: LostError."""
-    seen = _seen(world)
-    if seen is None:
-        return
-    with _now_and_then_killed(world) as progress:
-        if world.rng.random() < 0.3:
-            work.undo(world.records, seen, by=_BY, progress=progress)
-            world.finished.discard(seen.name)
-            return
+    """`cryoem archive` of a dataset that may be, from which somebody may be torn away. Errors: LostError."""
+    for name in _in_any_order(world, {str(item["sk"]) for item in world.records.items(land.KIND)}):
+        seen = _seen(world, name)
         verdict = decide.may_archive(
             seen.item, seen.receipt, seen.rule, seen.contents, recipe="", without_receipt=False
         )
-        if not verdict.allowed:
+        if verdict.allowed:
+            if name not in world.safe:
+                raise LostError(f"{name} may be archived, and no receipt ever called it safe")
+            world.finished.add(name)
+            with _now_and_then_killed(world) as progress:
+                work.finish(world.records, seen, by=_BY, progress=progress)
             return
-        if seen.name not in world.safe:
-            raise LostError(f"{seen.name} may be archived, and no receipt ever called it safe")
-        world.finished.add(seen.name)
-        work.finish(world.records, seen, by=_BY, progress=progress)
+
+
+def undo(world: World) -> None:
+    """`cryoem archive --undo` of a dataset that somebody finished."""
+    for name in _in_any_order(world, world.finished)[:1]:
+        with _now_and_then_killed(world) as progress:
+            work.undo(world.records, _seen(world, name), by=_BY, progress=progress)
+            world.finished.discard(name)
 
 
 def restore(world: World) -> None:
-    """`cryoem restore` of some dataset: everything of it comes back. Errors: LostError."""
-    seen = _seen(world, archived=True)
-    if seen is None or not decide.may_restore(seen.name, seen.item.get("archive"), seen.contents).allowed:
+    """`cryoem restore` of a dataset of which something is in the archive: everything comes back. Errors: LostError."""
+    for name in _in_any_order(world, {key.split("/")[1] for key, _ in world.archive.moved}):
+        seen = _seen(world, name)
+        if not decide.may_restore(name, seen.item.get("archive"), seen.contents).allowed:
+            continue
+        with _now_and_then_killed(world) as progress:
+            tier = world.rng.choice(["bulk", "standard"])
+            work.restore(world.records, seen, tier=tier, days=world.rng.randint(1, 20), by=_BY, progress=progress)
+            world.finished.discard(name)
+            world.restored += 1
+            cold = [
+                version
+                for version in world.ledger.current_versions()
+                if version in world.archive.moved
+                and version[0].startswith(seen.movies.prefix)
+                and world.archive.copies.get(version, (0.0, 0.0))[1] <= world.now()
+            ]
+            if cold:
+                raise LostError(f"{cold[0]} was asked back from the archive, and does not come")
         return
-    with _now_and_then_killed(world) as progress:
-        tier = world.rng.choice(["bulk", "standard"])
-        work.restore(world.records, seen, tier=tier, days=world.rng.randint(1, 20), by=_BY, progress=progress)
-        world.finished.discard(seen.name)
-        world.restored += 1
-        cold = [
-            version
-            for version in world.ledger.current_versions()
-            if version in world.archive.moved
-            and version[0].startswith(seen.movies.prefix)
-            and world.archive.copies.get(version, (0.0, 0.0))[1] <= world.now()
-        ]
-        if cold:
-            raise LostError(f"{cold[0]} was asked back from the archive, and does not come")
 
 
-def _seen(world: World, *, archived: bool = False) -> work.Seen | None:
-    """A dataset as the commands look at it. archived: one of those with something in the archive."""
-    items = {str(item["sk"]): item for item in world.records.items(land.KIND)}
-    there = {key.split("/")[1] for key, _ in world.archive.moved} if archived else set(items)
-    if not there:
-        return None
-    # Mostly one that may be archived.
-    some = there & world.safe if world.rng.random() < 0.8 else there
-    name = world.rng.choice(sorted(some or there))
+def _in_any_order(world: World, names: Collection[str]) -> list[str]:
+    return world.rng.sample(sorted(names), len(names))
+
+
+def _seen(world: World, name: str) -> work.Seen:
+    """A dataset as the commands look at it."""
+    item = world.records.item(land.KIND, name)
+    assert item is not None
     movies = Movies(s3=world.operators.s3, bucket=world.ledger.bucket, dataset=name)
     receipt = world.records.item(work.RECEIPT, name)
     with mock.patch.object(work, "time", SimpleNamespace(time=world.now)):
-        return work._seen(movies, items[name], receipt, lambda what, done, of: None)
+        return work._seen(movies, item, receipt, lambda what, done, of: None)
 
 
 @contextmanager

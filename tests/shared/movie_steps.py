@@ -24,7 +24,8 @@ STEPS: dict[Step, int] = {
     files.rebuild: 2,
     files.deploy: 2,
     operators.land_or_reopen: 3,
-    operators.archive: 5,
+    operators.archive: 4,
+    operators.undo: 1,
     operators.restore: 3,
     operators.care: 4,
     operators.tear_down: 4,
@@ -38,14 +39,15 @@ STEPS: dict[Step, int] = {
 def play(world: World, steps: int, *, often: Collection[Step] = ()) -> list[str]:
     """So many steps by chance, each of them once at least, with a look after each; returns their names.
 
-    often: every second step is one of these. Errors: LostError, with the last steps.
+    The first two let movies land. often: every second step is one of these. Errors: LostError, with the last steps.
     Which steps is decided by the world's seed alone. What a run copies of a share that changes meanwhile is not, nor hence
     everything that is chosen within later steps.
     """
     rng = Random(world.rng.random())
     weights = [STEPS[step] + (100 / len(often) if step in often else 0) for step in STEPS]
-    order = [*STEPS, *rng.choices(list(STEPS), weights, k=max(0, steps - len(STEPS)))]
+    order = [*STEPS, *rng.choices(list(STEPS), weights, k=max(0, steps - len(STEPS) - 2))]
     rng.shuffle(order)
+    order = [World.record, World.transfer, *order]
     done: list[str] = []
     for step in order:
         done.append(step.__name__)

@@ -320,6 +320,7 @@ class World:
         """
         left = max(0.0, self.ledger.days_to_the_first_expiration() - 0.01)
         self.ledger.live_for(min(self.rng.uniform(1, 20), left))
+        self.ledger.look()
         wrong = [key for key, _ in self.archive.move() if key.split("/")[1] not in self.finished]
         if wrong:
             raise LostError(f"{wrong[0]} went to the archive, and nobody finished its dataset")
