@@ -305,8 +305,33 @@ def test_main_lets_nobody_start_when_what_was_spent_cannot_be_read(
     monkeypatch.setattr("boto3.client", lambda *_, **__: Away())
     with pytest.raises(OSError, match="no route"):
         admit_jobs.main()
+    assert not (home / "caps" / "gate").exists(), "nobody has ever said that there are caps"
+    (home / "caps" / "gate").touch()
+    with pytest.raises(OSError, match="no route"):
+        admit_jobs.main()
     assert (home / "caps" / "gate").exists()
     assert list((home / "caps" / "admitted").iterdir()) == []
+
+
+def test_while_caps_cannot_be_kept_jobs_are_held_with_the_reason_and_no_node_boots_for_them(
+    world: World, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, queued = settings.load(), [job(1), job(2, "CONFIGURING", "None"), job(3, "RUNNING", "None")]
+    monkeypatch.setattr(queue, "jobs", lambda _: queued)
+    admit_jobs._hold_everybody(here, world.ledger, "caps cannot be kept now: no route")
+    assert world.asked == [], "nobody said that there are caps"
+    world.ledger.close_gate()
+    admit_jobs._hold_everybody(here, world.ledger, "caps cannot be kept now: no route")
+    assert [command[:2] for command in world.asked if command[0] != "update"] == [("hold", "1"), ("requeuehold", "2")]
+    assert (
+        "update",
+        "jobid=1",
+        *(f"{name}=caps cannot be kept now: no route" for name in ("comment", "admincomment")),
+    ) in world.asked
+    held = [replace(queued[0], reason="JobHeldAdmin"), job(2, reason="job requeued in held state"), queued[2]]
+    world.look(*held, caps=(replace(MONTH, limit=1000),), now=NOW + 5)
+    assert world.admitted == {"1", "2", "3"}
+    assert [command for command in world.asked if command[0] == "release"] == [("release", "1"), ("release", "2")]
 
 
 def test_main_with_a_manifest(home: Path, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -42,6 +43,10 @@ class Ledger:
     def close_gate(self) -> None:
         """From here on nobody starts who was not admitted."""
         (self._root / "gate").touch()
+
+    def gate_is_closed(self) -> bool:
+        """Whether there are caps to keep, as far as is known."""
+        return (self._root / "gate").exists()
 
     def open_gate(self) -> None:
         """There is no cap to keep any more."""
@@ -198,6 +203,19 @@ def _hold(job: queue.Queued, why: str, ledger: Ledger, *, now: float) -> None:
     print(f"admit-jobs: job {job.job_id} is held: {why}", file=sys.stderr)
 
 
+def _hold_everybody(here: settings.Settings, ledger: Ledger, why: str) -> None:
+    """Without it nodes would boot for jobs that are not let start. They are released by the first look that goes well."""
+    if not ledger.gate_is_closed():
+        return
+    try:
+        admitted, held, now = ledger.admitted(), ledger.held(), time.time()
+        for job in queue.jobs(here.projects):
+            if job.job_id not in admitted and _decidable(job, held) and (job.waits or job.state in _STARTING):
+                _hold(job, why[:500], ledger, now=now)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"admit-jobs: and Slurm does not answer: {error}", file=sys.stderr)
+
+
 def _release(job_id: str, ledger: Ledger) -> None:
     slurm.run("scontrol", "release", job_id)
     slurm.run("scontrol", "update", f"jobid={job_id}", "comment=", "admincomment=")
@@ -231,8 +249,7 @@ def main() -> None:
     meter = Meter(here.records_table, dynamodb=boto3.client("dynamodb", region_name=here.region))
     manifest = _Manifest(here.manifest_parameter, ssm=boto3.client("ssm", region_name=here.region))
     ledger = Ledger(here.home)
-    # Before the first look, which may fail: who starts meanwhile starts unseen.
-    ledger.close_gate()
+    # The gate is as the last look left it, before a reboot too: a system without caps needs nobody to let jobs start.
     clock, seconds = threading.Event(), _LOOK_SECONDS
     while True:
         try:
@@ -243,6 +260,7 @@ def main() -> None:
             if not stay:
                 raise
             print(f"admit-jobs: nobody was let start: {error}", file=sys.stderr)
+            _hold_everybody(here, ledger, f"caps cannot be kept now: {type(error).__name__}: {error}")
         if not stay:
             return
         clock.wait(seconds)
