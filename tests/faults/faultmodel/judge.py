@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from . import lives
 from .stand_ins import stage
 from .table import plain
 
@@ -360,6 +361,8 @@ class Judge:
         for key in sorted(set(recorded) - keys):
             self.violated("job recorded that never was", key)
         self._check_totals(recorded)
+        for kind, text in lives.wrong(site, patience=2 * SWEEP_SECONDS + SLACK_SECONDS):
+            self.violated(kind, text)
         for queue in site.queues.values():
             left = [message for message in queue.dead if not message.poison]
             if left:

@@ -246,6 +246,11 @@ class Sweeps:
         self.ended = 0
         self._paused = False
 
+    @property
+    def regular(self) -> bool:
+        """Whether they come by themselves."""
+        return self._on and not self._paused
+
     def pause(self) -> None:
         """No more sweeps but those that are asked for."""
         self._paused = True

@@ -139,6 +139,12 @@ MUTANTS = (
             '                self._db.delete_item(TableName=self._table, Key={"pk": item["pk"], "sk": item["sk"]})\n'
         ),
     ),
+    Mutant(
+        name="a node that is on is paid for until the next sweep",
+        path=f"{_LAMBDA}/node_life.py",
+        old="        return Look(until=max(int(now), seen.launched_at), over=0, looked_at=now)\n",
+        new="        return Look(until=max(int(now), seen.launched_at) + 300, over=0, looked_at=now)\n",
+    ),
     # Found by the model in code as it was.
     Mutant(
         name="a job that waits keeps a broken node",

@@ -144,6 +144,8 @@ class Slurm:
         self.by_name = {node.name: node for node in self.nodes}
         self.jobs: list[Job] = []
         self.closed: set[str] = set()
+        # When each instance ended, by its id and its launch.
+        self.lives: dict[tuple[str, int], float] = {}
         self._number = 0
         self._awaited = False
 
@@ -308,6 +310,7 @@ class Slurm:
     def _left(self, node: Node) -> None:
         node.power, node.asap, node.boot, node.noted_at = "off", False, None, None
         node.since = self._site.clock.now
+        self.lives[f"i-{node.name}", int(node.on_since)] = node.since
         self._site.trace("node %s is off", node.name)
         self.soon()
 
