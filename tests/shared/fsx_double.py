@@ -39,6 +39,12 @@ class FsxDouble:
         self.work_off()
         self.mounted = file_system
 
+    @property
+    def exporting(self) -> bool:
+        """Whether an export task runs."""
+        under_way = [task for task in self.tasks.values() if task["Lifecycle"] in ("PENDING", "EXECUTING")]
+        return any(task["Type"] == "EXPORT_TO_REPOSITORY" for task in under_way)
+
     def work_off(self) -> None:
         """Tasks that nobody waits for end, too."""
         for task in self.tasks.values():
@@ -61,7 +67,7 @@ class FsxDouble:
         return {
             "Associations": [
                 {
-                    "AssociationId": f"dra-{path.strip('/')}",
+                    "AssociationId": _id_of(path),
                     "FileSystemId": here.id,
                     "FileSystemPath": path,
                     "Lifecycle": "AVAILABLE",
@@ -73,7 +79,7 @@ class FsxDouble:
 
     def update_data_repository_association(self, **given: Any) -> Json:
         self._called("UpdateDataRepositoryAssociation", given)
-        path = "/" + given["AssociationId"].removeprefix("dra-")
+        (path,) = (path for path in self._here().associations if _id_of(path) == given["AssociationId"])
         rules = given["S3"]
         if "AutoImportPolicy" in rules:
             self._here().associations[path].imports = frozenset(rules["AutoImportPolicy"]["Events"])
@@ -93,7 +99,7 @@ class FsxDouble:
         exporting = any(self._here().associations[folder].exports for folder in folders)
         if given["Type"] == "EXPORT_TO_REPOSITORY" and exporting:
             raise _error("BadRequest", "CreateDataRepositoryTask")
-        name = f"task-{len(self.tasks)}"
+        name = f"task-{len(self.tasks):017}"
         self.tasks[name] = {
             **given,
             "TaskId": name,
@@ -137,6 +143,10 @@ class FsxDouble:
             if self.calls_left <= 0:
                 raise KilledError(operation)
             self.calls_left -= 1
+
+
+def _id_of(path: str) -> str:
+    return f"dra-{path.strip('/'):0>17}"
 
 
 def _rules(imports: frozenset[str], exports: frozenset[str]) -> Json:

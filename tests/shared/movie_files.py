@@ -20,9 +20,7 @@ def work_on_file_system(world: World) -> None:
             home.parent.mkdir(exist_ok=True)
             home.write_bytes(b"on the file system alone")
         case "result":
-            result = store.projects / "P1" / world.new("job") / "particles.star"
-            result.parent.mkdir(parents=True, exist_ok=True)
-            result.write_bytes(world.rng.randbytes(50))
+            write_result(world)
         case "rm -rf data":
             store.empty(store.data)
         case "rm -rf projects":
@@ -34,6 +32,13 @@ def work_on_file_system(world: World) -> None:
     # An export may come later than what is done next.
     if world.rng.random() < 0.6:
         world.synchronise()
+
+
+def write_result(world: World) -> None:
+    """A job leaves a result, which is not exported yet."""
+    result = world.file_system.projects / "P1" / world.new("job") / "particles.star"
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.write_bytes(world.rng.randbytes(50))
 
 
 def _spoil_on_file_system(world: World, what: str) -> None:

@@ -62,7 +62,7 @@ class World:
     ) -> None:
         self.system, self.rng, self.share = system, rng, share
         self.ledger = Ledger(system)
-        self.refused = self.killed = self.torn_down = self.released = self.restored = 0
+        self.refused = self.killed = self.torn_down = self.exported = self.released = self.restored = 0
         self.safe: set[str] = set()
         self.finished: set[str] = set()
         self.words: dict[str, str] = {}
