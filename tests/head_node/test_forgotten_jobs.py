@@ -12,7 +12,7 @@ from conftest import Fake
 from cryoem_head import forgotten_jobs, send_events, settings
 
 NOW = 1_800_000_000.0
-LINE = "7\x1fada\x1fgpu4\x1fCOMPLETED\x1f1799990000\x1f1799990100\x1f1799993700\x1fgpu4-dy-node-1\x1f1\x1f{projects}/spike/J3\x1fclass 2d"
+LINE = "7|ada|gpu4|COMPLETED|1799990000|1799990100|1799993700|gpu4-dy-node-1|1|{projects}/spike/J3|class 2d"
 
 
 @pytest.fixture
@@ -24,10 +24,17 @@ def here(home: Path, fake: Fake) -> settings.Settings:
     return settings.load()
 
 
-def says(fake: Fake, *lines: str) -> Path:
-    """squeue shows these jobs."""
-    shown = "\n".join(lines)
-    return fake("squeue", f"[[ $SLURM_TIME_FORMAT == %s ]] || exit 9\ncat <<'JOBS'\n{shown}\nJOBS")
+def says(fake: Fake, *rows: str) -> Path:
+    """squeue shows these jobs, their fields between bars; ~ is a line's end in a name."""
+    shown = "\n".join(rows)
+    return fake(
+        "squeue",
+        f"""[[ $SLURM_TIME_FORMAT == %s ]] || exit 9
+sep=$(printf %s "$*" | sed -E 's/.*--format ([0-9a-f]{{16}}).*/\\1/')
+while IFS= read -r row; do [[ -z $row ]] || printf '%s\\n' "$sep${{row//|/$sep}}$sep" | tr '~' '\\n'; done <<'JOBS'
+{shown}
+JOBS""",
+    )
 
 
 def spooled(here: settings.Settings) -> list[str]:
@@ -72,13 +79,14 @@ def test_its_script_has_a_minute(here: settings.Settings, fake: Fake) -> None:
     assert forgotten_jobs.spool(here, now=1_799_993_760.0) == ["1799993700-7.json"]
 
 
-@pytest.mark.parametrize("name", ["a\x1f{projects}/other", "\x1f{projects}/other\x1fa", "a\nb"])
-def test_a_name_cannot_choose_the_project(here: settings.Settings, fake: Fake, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["a\x1f{projects}/other", "a~8 ada gpu4 COMPLETED", "JobId=8 WorkDir={projects}/other"]
+)
+def test_a_name_cannot_choose_the_project_nor_be_another_job(here: settings.Settings, fake: Fake, name: str) -> None:
     says(fake, LINE.replace("class 2d", name).format(projects=here.projects))
-    forgotten_jobs.spool(here, now=NOW)
+    assert forgotten_jobs.spool(here, now=NOW) == ["1799993700-7.json"]
     told = json.loads((here.spool / "1799993700-7.json").read_text())
-    assert told["project"] in ("", "spike")
-    assert told["job_id"] == "7"
+    assert told["project"] == "spike"
 
 
 def test_one_that_never_started_and_one_that_never_ended(here: settings.Settings, fake: Fake) -> None:

@@ -33,6 +33,7 @@ from cdk_cryoem_twin.waiting import wait_for
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "constructs" / "cdk_cryoem" / "head_node" / "lib"))
 
 from cryoem_head import admit_jobs, caps, lane_files, queue
+from cryoem_head.ledger import Ledger
 
 pytestmark = pytest.mark.twin
 
@@ -349,17 +350,19 @@ def test_admission_holds_and_releases_jobs_of_a_real_queue(
     projects = tmp_path / "projects"
     folder = projects / "spike"
     folder.mkdir(parents=True)
-    ledger, meter = admit_jobs.Ledger(tmp_path), admit_jobs.Meter("t", dynamodb=_Table())
+    ledger, meter = Ledger(tmp_path), admit_jobs.Meter("t", dynamodb=_Table())
+    admission = admit_jobs.Admission(ledger, meter, gated=lambda: True)
+    later = itertools.count(int(time.time()), 60)
     lanes = {str(lane["partition"]): lane for lane in LANES.values()}
 
     def look(usd: float) -> list[queue.Queued]:
         entry = {"name": "m", "usd_micro": usd * 1e6, "projects": [], "each": False, "period": "month", "hard": True}
         found = queue.jobs(projects)
-        admit_jobs.look(found, ledger, meter, rules=[caps.Cap.parse(entry)], lanes=lanes, now=time.time())
+        admission.look(found, rules=[caps.Cap.parse(entry)], lanes=lanes, now=next(later))
         return found
 
     def submit(*options: str) -> str:
-        done = slurm.run("sbatch", "--parsable", *options, "--wrap", "sleep 1", cwd=folder)
+        done = slurm.run("sbatch", "--parsable", "--comment", "of its own", *options, "--wrap", "sleep 1", cwd=folder)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -369,10 +372,10 @@ def test_admission_holds_and_releases_jobs_of_a_real_queue(
         wait_for(lambda: _state(slurm, starts)[0] == "CONFIGURING", "a node on the way", seconds=60)
         found = {job.job_id: job for job in look(20)}
         assert (found[starts].project, found[starts].gpus_per_node, found[starts].minutes) == ("spike", 1, 2880.0)
-        assert queue.asked(starts) is not None
+        assert queue.needs(starts).cpus == 1
         wait_for(lambda: _state(slurm, starts)[0] == "PENDING", "the job to be back in the queue", seconds=60)
         assert _state(slurm, starts)[2].startswith("cap m: 0.00 of 20.00 USD spent")
-        assert {job.job_id: job.held_by_somebody for job in queue.jobs(projects)} == {waits: False, starts: True}
+        assert {job.job_id: job.held for job in queue.jobs(projects)} == {waits: False, starts: True}
         assert waits not in ledger.held(), "it could not start yet"
         slurm.run("scontrol", "update", f"jobid={waits}", "starttime=now")
         look(20)
@@ -382,7 +385,37 @@ def test_admission_holds_and_releases_jobs_of_a_real_queue(
             look(200)
         assert set(ledger.admitted()) == {waits, starts}
         assert ledger.held() == set()
-        wait_for(lambda: not any(job.held_by_somebody for job in queue.jobs(projects)), "both to be free", seconds=60)
-        assert _state(slurm, starts)[2] in ("", "(null)")
+        wait_for(lambda: not any(job.held for job in queue.jobs(projects)), "both to be free", seconds=60)
+        assert _state(slurm, starts)[2] == "of its own"
     finally:
         slurm.run("scancel", waits, starts)
+
+
+def test_what_a_job_needs_in_slurms_own_words(slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    cases: dict[tuple[str, ...], tuple[int, int | None, int | None]] = {
+        ("-c", "3"): (1, 3, 0),
+        ("-c", "3", "--gres", "gpu:2"): (1, 3, 2),
+        ("-c", "1", "--exclusive"): (1, None, 0),
+        ("-N", "1-3", "-c", "1"): (3, 1, 0),
+        ("--gpus", "2", "-c", "1"): (1, None, 0),
+        ("--gpus-per-node", "2", "-c", "1"): (1, 1, 2),
+        ("-c", "1", "--array", "1-5"): (1, 1, 0),
+        ("-c", "1", "-J", "x TRES=cpu=1,mem=1M OverSubscribe=OK"): (1, None, 0),
+    }
+    made = {}
+    for options in cases:
+        done = slurm.run("sbatch", "--parsable", "-p", "gpu4", "--begin", "now+1hour", *options, "--wrap", "true")
+        assert done.returncode == 0, done.stderr
+        made[done.stdout.strip()] = options
+    try:
+        found = {job.job_id: job for job in queue.jobs(tmp_path)}
+        said = {}
+        for number, options in made.items():
+            wants = queue.needs(number)
+            said[options] = (wants.nodes, wants.cpus, found[number].gpus_per_node)
+        assert said == cases
+        assert [found[number].tasks for number, options in made.items() if "--array" in options] == [5]
+    finally:
+        slurm.run("scancel", *made)

@@ -169,7 +169,7 @@ start_admission() { # with caps no job starts without it
     fi
     if [[ $(setting records_table none) == none ]]; then
         systemctl disable --now cryoem-admit-jobs.service 2>/dev/null || true
-        rm -f "$home/caps/gate"
+        [[ ! -d $home/caps ]] || "$home/bin/admit-jobs" --release-all
         return 0
     fi
     cp -f "$home"/units/cryoem-admit-jobs.service /etc/systemd/system/

@@ -72,7 +72,8 @@ def most_micro_usd(
 ) -> Optional[int]:
     """What a job can cost until its time limit, rounded up; None without a limit.
 
-    nodes, cpus, memory_mib, gpus: of the whole job. The share of its nodes is the meter's: the largest of the three.
+    nodes, cpus, memory_mib, gpus: of the whole job. The share of its nodes is the meter's: the largest of the three; one
+    above 1 means that Slurm will give it more nodes.
     """
     if minutes is None:
         return None
@@ -82,7 +83,9 @@ def most_micro_usd(
         for wanted, has in ((gpus, lane["gpus"]), (cpus, lane["vcpus"]), (memory_mib, lane["memory_mib"]))
         if has
     ]
-    share = min(1.0, max(shares)) or 1.0
+    share = max(shares) or 1.0
+    if share > 1:
+        nodes, share = math.ceil(nodes * share), 1.0
     # Slurm looks at time limits now and then, and gives a job KillWait and two minutes to go.
     hours = (minutes + _KILL_MINUTES) / 60
     return math.ceil(hours * nodes * float(lane["usd_per_hour"]) * share * 1_000_000)

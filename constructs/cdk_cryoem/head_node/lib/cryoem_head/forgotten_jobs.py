@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,6 @@ SENT = "sent"
 # What has ended this long ago has had its completion script.
 _GRACE_SECONDS = 60.0
 _FIELDS = ("%A", "%u", "%P", "%T", "%V", "%S", "%e", "%N", "%D", "%Z", "%j")
-_SEPARATOR = "\x1f"
 _ENDED = (
     *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE"),
     "OUT_OF_MEMORY",
@@ -34,9 +34,18 @@ def ours(home: Path) -> bool:
 
 
 def ended() -> Iterator[Dict[str, str]]:
-    """Jobs that have ended, with their fields by squeue's letters. A name that holds our separator is nobody's word."""
+    """Jobs that have ended, with their fields by squeue's letters."""
+    # People choose names; nobody knows a separator that was not there a moment ago.
+    separator = secrets.token_hex(8)
     shown = subprocess.run(
-        ["squeue", "--noheader", "--states", ",".join(_ENDED), "--format", _SEPARATOR.join(_FIELDS)],
+        [
+            "squeue",
+            "--noheader",
+            "--states",
+            ",".join(_ENDED),
+            "--format",
+            separator + separator.join(_FIELDS) + separator,
+        ],
         check=True,
         capture_output=True,
         text=True,
@@ -44,11 +53,11 @@ def ended() -> Iterator[Dict[str, str]]:
         timeout=60,
         env={**os.environ, "SLURM_TIME_FORMAT": "%s"},
     ).stdout
-    for line in shown.splitlines():
-        parts = line.split(_SEPARATOR)
-        # A name may hold a line's end, too.
-        if len(parts) >= len(_FIELDS) and parts[0].isdigit():
-            yield dict(zip(_FIELDS, parts if len(parts) == len(_FIELDS) else [*parts[: len(_FIELDS) - 2], "", ""]))
+    parts = shown.split(separator)
+    for start in range(1, len(parts) - len(_FIELDS) + 1, len(_FIELDS) + 1):
+        job = dict(zip(_FIELDS, parts[start : start + len(_FIELDS)]))
+        if job["%A"].isdigit():
+            yield job
 
 
 def event(job: Dict[str, str], *, cluster: str, projects: Path, tres: str) -> Dict[str, object]:

@@ -1,32 +1,38 @@
-"""Slurm's queue as admission of jobs needs it: who waits, who starts, who runs, and what each asked for."""
+"""Slurm's queue as admission of jobs needs it: who waits, who starts, who runs, and what each may take at most."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from . import caps, job_completion, slurm
 
-_SEPARATOR = "\x1f"
-_FIELDS = ("%A", "%T", "%r", "%P", "%l", "%D", "%b", "%Z")
+_FIELDS = ("%A", "%T", "%r", "%P", "%l", "%D", "%C", "%m", "%b", "%V", "%Z")
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 _UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0 * 1024}
+_HELD = ("JobHeldUser", "JobHeldAdmin", "job requeued in held state")
+_RUNS = ("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT")
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A job that waits or runs. minutes: its time limit, None for none."""
+    """A job that waits or runs. minutes: its time limit, None for none. tasks: of an array, how many wait under its number.
+    asked: what squeue shows of nodes, CPUs, memory and GPUs; another text means another job. submitted: another with each run.
+    """
 
     job_id: str
     state: str
     reason: str
     partitions: Tuple[str, ...]
     minutes: Optional[float]
-    nodes: int
+    asked: str
     gpus_per_node: Optional[int]
+    submitted: str
     project: str
+    tasks: int = 1
 
     @property
     def waits(self) -> bool:
@@ -34,32 +40,49 @@ class Queued:
         return self.state == "PENDING"
 
     @property
-    def held_by_somebody(self) -> bool:
+    def starts(self) -> bool:
+        """Whether it has nodes that boot, and no script of its own has run."""
+        return self.state == "CONFIGURING"
+
+    @property
+    def runs(self) -> bool:
+        """Whether it runs. Other states pass: a job that goes back into the queue is completing for a moment."""
+        return self.state in _RUNS
+
+    @property
+    def held(self) -> bool:
         """Whether it starts only when somebody releases it."""
-        return self.reason in ("JobHeldUser", "JobHeldAdmin", "job requeued in held state")
+        return self.reason in _HELD
 
 
 def jobs(projects: Path) -> List[Queued]:
-    """All of them. A folder that holds our separator has no project."""
-    found = []
-    for line in slurm.run("squeue", "--noheader", "--format", _SEPARATOR.join(_FIELDS)).splitlines():
-        parts = line.split(_SEPARATOR)
-        if len(parts) < len(_FIELDS) or not parts[0].isdigit():
+    """All of them."""
+    # People choose names of folders; nobody knows a separator that was not there a moment ago.
+    separator = secrets.token_hex(8)
+    shown = slurm.run("squeue", "--noheader", "--array", "--format", separator + separator.join(_FIELDS) + separator)
+    parts = shown.split(separator)
+    found: Dict[str, Queued] = {}
+    for start in range(1, len(parts) - len(_FIELDS) + 1, len(_FIELDS) + 1):
+        job_id, state, reason, partitions, limit, nodes, cpus, memory, gpus, submitted, folder = parts[
+            start : start + len(_FIELDS)
+        ]
+        if not job_id.isdigit():
             continue
-        folder = parts[7] if len(parts) == len(_FIELDS) else ""
-        found.append(
-            Queued(
-                job_id=parts[0],
-                state=parts[1],
-                reason=parts[2],
-                partitions=tuple(parts[3].split(",")),
-                minutes=minutes(parts[4]),
-                nodes=int(re.match(r"\d*", parts[5])[0] or 1),  # type: ignore[index]
-                gpus_per_node=_gpus(parts[6]),
-                project=job_completion.project_of(folder, projects) if folder else "",
-            )
+        job = Queued(
+            job_id=job_id,
+            state=state,
+            reason=reason,
+            partitions=tuple(partitions.split(",")),
+            minutes=minutes(limit),
+            asked=f"{nodes} {cpus} {memory} {gpus}",
+            gpus_per_node=_gpus(gpus),
+            submitted=submitted,
+            project=job_completion.project_of(folder, projects),
         )
-    return found
+        # The tasks of an array that wait have its number, each.
+        before = found.get(job_id)
+        found[job_id] = job if before is None else replace(before, tasks=before.tasks + 1)
+    return list(found.values())
 
 
 def minutes(text: str) -> Optional[float]:
@@ -79,35 +102,47 @@ def _gpus(text: str) -> Optional[int]:
     return None if found is None else int(found[1] or 1)
 
 
-def asked(job_id: str) -> Optional[Tuple[int, float]]:
-    """CPUs and MiB of memory that a job asked for; None when Slurm does not say it clearly."""
+@dataclass(frozen=True)
+class Needs:
+    """What a job may take at most. cpus, memory_mib: of all its nodes; None: whole nodes."""
+
+    nodes: int
+    cpus: Optional[int] = None
+    memory_mib: float = 0.0
+
+
+def needs(job_id: str) -> Needs:
+    """From `scontrol show job`: whole nodes where it shares none, asks for GPUs in another way, or Slurm does not say it clearly."""
     shown = slurm.run("scontrol", "--oneliner", "show", "job", job_id)
-    found = re.findall(r"\s(?:Req)?TRES=(\S+)", shown)
+    ends = [int(n) for pair in re.findall(r"\sNumNodes=(\d+)(?:-(\d+))?", shown) for n in pair if n]
+    nodes = max(ends, default=1)
     # People choose names of jobs and folders, and the line has both: what is there twice is nobody's word.
-    if len(found) != 1:
-        return None
-    parts = dict(part.partition("=")[::2] for part in found[0].split(","))
+    asked = re.findall(r"\s(?:Req)?TRES=(\S+)", shown)
+    shared = re.findall(r"\sOverSubscribe=(\S+)", shown)
+    if len(asked) != 1 or shared not in (["OK"], ["YES"]) or re.search(r"\sTresPer(?:Job|Task|Socket)=", shown):
+        return Needs(nodes=nodes)
+    parts = dict(part.partition("=")[::2] for part in asked[0].split(","))
     memory = re.fullmatch(r"([0-9.]+)([KMGT])", parts.get("mem", ""))
     if memory is None or not parts.get("cpu", "").isdigit():
-        return None
-    return int(parts["cpu"]), float(memory[1]) * _UNITS[memory[2]]
+        return Needs(nodes=nodes)
+    return Needs(nodes=nodes, cpus=int(parts["cpu"]), memory_mib=float(memory[1]) * _UNITS[memory[2]])
 
 
 def wish(job: Queued, lanes: Mapping[str, Mapping[str, Any]]) -> caps.Wish:
-    """What a job may cost on the dearest lane it may run on; whole nodes where Slurm does not say what it asked for."""
+    """What a job, with all tasks that wait, may cost on the dearest lane it may run on."""
     own = [lanes[name] for name in job.partitions if name in lanes]
-    wants = asked(job.job_id)
+    wants = needs(job.job_id)
     prices = []
     for lane in own:
-        whole = wants is None or job.gpus_per_node is None
+        whole = wants.cpus is None or job.gpus_per_node is None
         prices.append(
             caps.most_micro_usd(
                 lane,
                 minutes=job.minutes,
-                nodes=job.nodes,
-                cpus=int(lane["vcpus"]) * job.nodes if whole else wants[0],  # type: ignore[index]
-                memory_mib=0.0 if whole else wants[1],  # type: ignore[index]
-                gpus=0 if whole else (job.gpus_per_node or 0) * job.nodes,
+                nodes=wants.nodes,
+                cpus=int(lane["vcpus"]) * wants.nodes if whole else int(wants.cpus or 0),
+                memory_mib=0.0 if whole else wants.memory_mib,
+                gpus=0 if whole else (job.gpus_per_node or 0) * wants.nodes,
             )
         )
     known = [price for price in prices if price is not None]
@@ -117,5 +152,5 @@ def wish(job: Queued, lanes: Mapping[str, Mapping[str, Any]]) -> caps.Wish:
         lane=",".join(job.partitions),
         hours=round((job.minutes or 0) / 60, 2),
         # A partition that is no lane has no price, so nobody knows.
-        most=max(known) if known and len(known) == len(job.partitions) else None,
+        most=max(known) * job.tasks if known and len(known) == len(job.partitions) else None,
     )

@@ -68,7 +68,7 @@ def look_for_forgotten(here: settings.Settings, *, now: float) -> None:
     try:
         if forgotten_jobs.ours(here.home):
             forgotten_jobs.spool(here, now=now)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         print(f"send-events: Slurm was not asked for jobs: {error}", file=sys.stderr)
     for path in (here.spool / forgotten_jobs.SENT).glob("*.json"):
         if path.stat().st_mtime < now - _KEPT_SECONDS:

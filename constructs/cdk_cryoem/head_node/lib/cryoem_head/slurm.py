@@ -106,7 +106,8 @@ def _time(text: str) -> Optional[float]:
 
 def run(*command: str) -> str:
     """Output of a Slurm command. Errors: CalledProcessError with what it said."""
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    # Names of jobs and folders may be any bytes.
+    return subprocess.run(command, check=True, capture_output=True, text=True, errors="replace", timeout=60).stdout
 
 
 def parse_nodes(text: str) -> List[Node]:
