@@ -25,6 +25,7 @@ _JOB_ENDS: Mapping[str, str] = {
     "COMPLETED": "finished",
     "FAILED": "failed",
     "CANCELLED": "was cancelled",
+    "REQUEUED": "was put back into the queue",
     "TIMEOUT": "was stopped at its time limit",
     "DEADLINE": "was stopped at its deadline",
     "OUT_OF_MEMORY": "ran out of memory",

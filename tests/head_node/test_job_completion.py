@@ -207,3 +207,8 @@ def test_a_name_that_is_no_utf8_becomes_one_that_services_accept(finished: Path)
     job_completion.main()
     assert spooled(finished)["name"] == "particle \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"
     assert event(WORK_DIR=os.fsdecode(b"/fsx/projects/\xff/J1"))["project"] == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_run_that_was_put_back_into_the_queue_is_called_so() -> None:
+    told = job_completion.event({**ENVIRONMENT, "JOBSTATE": "PENDING"}, cluster="c", projects=Path("/p"), tres="")
+    assert told["state"] == "REQUEUED"

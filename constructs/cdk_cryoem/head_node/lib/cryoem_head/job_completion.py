@@ -25,7 +25,8 @@ def event(environment: Mapping[str, str], *, cluster: str, projects: Path, tres:
         "name": _text(environment.get("JOBNAME", "")),
         "user": environment.get("USERNAME", environment.get("UID", "")),
         "partition": environment["PARTITION"],
-        "state": environment["JOBSTATE"],
+        # Of a run that was put back into the queue Slurm says where the job is now.
+        "state": "REQUEUED" if environment["JOBSTATE"] == "PENDING" else environment["JOBSTATE"],
         "exit_code": environment.get("EXITCODE", ""),
         "submit": int(environment.get("SUBMIT", "0")),
         "start": int(environment.get("START", "0")),
