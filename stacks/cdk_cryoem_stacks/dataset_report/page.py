@@ -139,7 +139,9 @@ def _receipt(receipt: Receipt | None) -> Iterator[Html]:
         )
         return
     words, kind = _SAFE.get(receipt.state, (receipt.state, "soft"))
-    yield tag("p", tag("span", words, class_=f"{kind}-text"), ". ", receipt.statement)
+    # The receipt's file names its own field there.
+    statement = receipt.statement.replace("at looked_at", "when it was last looked at")
+    yield tag("p", tag("span", words, class_=f"{kind}-text"), ". ", statement)
     told = [f"{number(count)} {status}" for status, count in receipt.counts.items() if count]
     looked = f", looked at {when(receipt.looked_at)} UTC" if receipt.looked_at else ""
     yield tag("p", f"{counted(receipt.files, 'file')}: {', '.join(told) or 'none'}{looked}.")
