@@ -104,6 +104,9 @@ class HooksStack(Stack):
                 job_minutes=config.notifications.job_minutes,
             )
             CfnOutput(self, "NotificationTopic", value=self.notifications.topic.topic_arn)
+        # Names of other stacks' resources are said here for commands that look at this stack alone; nothing imports them
+        # from here, which is what cfn-lint warns of.
+        self.template_options.metadata = {"cfn-lint": {"config": {"ignore_checks": ["W6001"]}}}
         CfnOutput(self, "RecordsTable", value=self.hooks.records.table_name)
         CfnOutput(self, "AlarmTopic", value=self.hooks.alarm_topic.topic_arn)
         CfnOutput(self, "ListFilesDocument", value=self.hooks.documents.list_files.ref)

@@ -11,6 +11,7 @@ from shipped import Shipment
 from cryoem_head import settings
 
 PROGRAMS = [
+    "admit-jobs",
     "backup-database",
     "install-cryosparc",
     "job-completion",
@@ -64,6 +65,7 @@ def test_the_settings_are_names_and_places(shipment: Shipment) -> None:
         "CRYOSPARC_HOST": "",
         "CRYOSPARC_PORT": "61000",
         "RESULTS_BUCKET": "none",
+        "RECORDS_TABLE": "none",
         "NODE_POLL_SECONDS": "5",
         "SETUP_PARAMETER": "/cryo/setup",
         "CRYOSPARC_WORKER": "/mnt/fsx/software/cryosparc_worker/bin/cryosparcw",

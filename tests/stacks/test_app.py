@@ -247,11 +247,12 @@ def test_with_pcs_there_is_no_parallelcluster_and_with_that_no_pcs(
 
 
 def test_cfn_lint_has_nothing_to_say(assembly: CloudAssembly) -> None:
-    # W3005 (a dependency that a reference implies already) comes from aws-cdk-lib itself.
+    # W3005 (a dependency that a reference implies already) comes from aws-cdk-lib itself. W6001 is the hooks' own exception,
+    # in the template, where a list on the command line goes before it.
     files = sorted(str(path) for path in Path(assembly.directory).glob("*.template.json"))
     assert len(files) == 5
     ran = subprocess.run(
-        [sys.executable, "-c", "import cfnlint.runner as r; r.main()", "--ignore-checks", "W3005", "--", *files],
+        [sys.executable, "-c", "import cfnlint.runner as r; r.main()", "--ignore-checks", "W3005", "W6001", "--", *files],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
