@@ -32,8 +32,8 @@ lint: setup-twin ## ruff, import layers, shellcheck
 	@$(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) lint-imports && \
 	  shellcheck tools/*.sh tools/cdk .ci/run constructs/cdk_cryoem/{head_node,node}/*.sh constructs/cdk_cryoem/head_node/bin/* twin/recipes/*
 
-type: setup ## mypy --strict
-	@$(RUN) mypy
+type: setup ## mypy --strict; the head node's programs for its own Python, too
+	@$(RUN) mypy && $(RUN) mypy --python-version 3.10 constructs/cdk_cryoem/head_node/lib
 
 synth: setup ## the CloudFormation templates of cryoem.yaml, into cdk.out; needs no credentials
 	@$(RUN) cdk synth --quiet

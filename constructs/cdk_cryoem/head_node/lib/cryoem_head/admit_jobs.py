@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 import boto3
@@ -103,7 +103,7 @@ class Admission:
         if not undecided or (not news and now - self._asked_at < _HELD_SECONDS):
             return
         self._asked_at = now
-        month = datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+        month = datetime.fromtimestamp(now, timezone.utc).strftime("%Y-%m")
         # Reserves before totals: what is counted in between is counted twice for a moment, and never not at all.
         reserves, raised, totals = ledger.reserves(), self._meter.raised(now=now), self._meter.totals(month)
 

@@ -25,7 +25,7 @@ from .outcome import Mask
 
 NAME = "live-sessions"
 _DEFAULT_IDLE_MINUTES = 30
-_UTC = datetime.timezone.utc  # noqa: UP017 - Python 3.9 has no other name for it
+_UTC = datetime.timezone.utc
 _SESSION = re.compile(r"(P[0-9]{1,9})(S[0-9]{1,9})")
 # A worker that is only launched waits for its node in Slurm's queue, and nobody pays for it yet.
 _ON_A_NODE = ("started", "running", "waiting")
