@@ -35,12 +35,14 @@ def item_of(event: PlatformEvent, *, cluster: str) -> dict[str, Any]:
     }
 
 
-def items_of(kind: str, table: str, *, dynamodb: DynamoDBClient) -> Iterator[Mapping[str, Any]]:
-    """All records of a kind, with DynamoDB's types."""
+def items_of(
+    kind: str, table: str, *, dynamodb: DynamoDBClient, names: str = "", **values: str
+) -> Iterator[Mapping[str, Any]]:
+    """All records of a kind, with DynamoDB's types. names: a condition on their names, with its values."""
     pages = dynamodb.get_paginator("query").paginate(
         TableName=table,
-        KeyConditionExpression="pk = :pk",
-        ExpressionAttributeValues={":pk": {"S": kind}},
+        KeyConditionExpression=f"pk = :pk AND {names}" if names else "pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": kind}, **{f":{name}": {"S": value} for name, value in values.items()}},
         ConsistentRead=True,
     )
     for page in pages:

@@ -158,14 +158,7 @@ class Records:
 
     def spends(self, period: str) -> Iterator[Item]:
         """All totals of a month, or those of all times."""
-        pages = self._db.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :period)",
-            ExpressionAttributeValues={":pk": {"S": "spend"}, ":period": {"S": f"{period}#"}},
-            ConsistentRead=True,
-        )
-        for page in pages:
-            yield from map(_plain, page["Items"])
+        return self._all("spend", names="begins_with(sk, :period)", period=f"{period}#")
 
     def jobs(self) -> Iterator[Item]:
         """All finished jobs, in the order of their ends."""
@@ -230,13 +223,7 @@ class Records:
 
     def since(self, kind: str, at: float) -> list[Item]:
         """Records of a kind whose names begin with a time (twelve digits) that is not before this one."""
-        pages = self._db.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk AND sk >= :since",
-            ExpressionAttributeValues={":pk": {"S": kind}, ":since": {"S": f"{max(0, int(at)):012d}"}},
-            ConsistentRead=True,
-        )
-        return [_plain(item) for page in pages for item in page["Items"]]
+        return list(self._all(kind, names="sk >= :since", since=f"{max(0, int(at)):012d}"))
 
     def record(self, kind: str, name: str) -> Item:
         """One record; empty when there is none."""
@@ -321,8 +308,8 @@ class Records:
         )
         return _plain(answer.get("Item", {}))
 
-    def _all(self, kind: str) -> Iterator[Item]:
-        for item in items_of(kind, self._table, dynamodb=self._db):
+    def _all(self, kind: str, *, names: str = "", **values: str) -> Iterator[Item]:
+        for item in items_of(kind, self._table, dynamodb=self._db, names=names, **values):
             yield _plain(item)
 
 

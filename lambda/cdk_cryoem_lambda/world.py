@@ -43,13 +43,15 @@ class World:
 
     def manifest(self) -> tuple[str, list[Lane]]:
         """Fingerprint and lanes of the lane manifest."""
-        text = self.ssm.get_parameter(Name=self.settings.manifest_parameter)["Parameter"]["Value"]
+        text = self._manifest_text()
         return hashlib.sha256(text.encode()).hexdigest(), [Lane.parse(lane) for lane in json.loads(text)["lanes"]]
 
     def caps(self) -> list[Cap]:
         """Caps of the lane manifest."""
-        text = self.ssm.get_parameter(Name=self.settings.manifest_parameter)["Parameter"]["Value"]
-        return [Cap.parse(entry) for entry in json.loads(text).get("caps", ())]
+        return [Cap.parse(entry) for entry in json.loads(self._manifest_text()).get("caps", ())]
+
+    def _manifest_text(self) -> str:
+        return self.ssm.get_parameter(Name=self.settings.manifest_parameter)["Parameter"]["Value"]
 
 
 @functools.cache

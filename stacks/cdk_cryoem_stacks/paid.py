@@ -15,7 +15,8 @@ KIND = "node-life"
 """Kind of the records of nodes: from their launch until their end, or until the sweeper last saw them."""
 JOB_KIND = "job"
 HEAD_NODE = "head-node"
-_MICRO = 1_000_000
+MICRO = 1_000_000
+"""Millionths in a dollar: money is added up in these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +92,7 @@ def _of_life(life: Mapping[str, Any], *, start: float, end: float) -> Amount:
     seconds = _overlap(life["from"], life["until"], start, end)
     price = life.get("usd_per_hour")
     # By its shortest decimal: 1.006 USD an hour is what the price list says, its binary neighbour is not.
-    usd = 0 if price is None else round(Fraction(seconds, 3600) * Fraction(repr(price)) * _MICRO)
+    usd = 0 if price is None else round(Fraction(seconds, 3600) * Fraction(repr(price)) * MICRO)
     return Amount(
         seconds=seconds,
         gpu_seconds=seconds * int(life.get("gpus", 0)),
@@ -107,7 +108,7 @@ def _of_job(job: Mapping[str, Any], *, start: float, end: float) -> Amount:
     if not seconds:
         return Amount()
     usd = job.get("usd")
-    part = Fraction(0) if usd is None else Fraction(repr(usd)) * _MICRO * Fraction(seconds, whole)
+    part = Fraction(0) if usd is None else Fraction(repr(usd)) * MICRO * Fraction(seconds, whole)
     return Amount(
         seconds=seconds,
         gpu_seconds=round(seconds * float(job.get("gpus", 0))),

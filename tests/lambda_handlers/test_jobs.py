@@ -1,34 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import pytest
 from fakes import job_event
-from hypothesis import settings
-from hypothesis import strategies as st
 
-from cdk_cryoem_lambda.jobs import Job, Lane, parse, parse_tres
-
-pure = settings(max_examples=80, deadline=None, derandomize=True, database=None)
-GPU4 = Lane(name="gpu4", gpus=4, vcpus=48, memory_mib=196_608, hold_minutes=0, usd_per_hour=4.0)
-CPU = Lane(name="cpu", gpus=0, vcpus=16, memory_mib=32_768, hold_minutes=0, usd_per_hour=1.0)
-lanes = st.builds(
-    Lane,
-    name=st.just("lane"),
-    gpus=st.integers(0, 16),
-    vcpus=st.integers(1, 200),
-    memory_mib=st.integers(1024, 2_000_000),
-    hold_minutes=st.just(0),
-    usd_per_hour=st.floats(0, 100),
-)
-tres = st.dictionaries(st.sampled_from(["cpu", "mem", "gres/gpu", "node", "billing"]), st.floats(0, 10**7))
-seconds = st.integers(0, 2_000_000_000)
-
-
-def job(text: str = "", *, hours: float = 1.0, node_count: int = 1, **changes: Any) -> Job:
-    made = parse(job_event(tres=text, start=1_000_000, end=1_000_000 + int(3600 * hours))["detail"])
-    return dataclasses.replace(made, node_count=node_count, **changes)
+from cdk_cryoem_lambda.jobs import Job, parse, parse_tres
 
 
 def test_parse_takes_every_field() -> None:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import paid
+from ..paid import MICRO
 from .model import Idle, Job
-
-_MICRO = 1_000_000
 
 
 def idle_of(
@@ -36,12 +35,12 @@ def idle_of(
         return None
     all_paid = paid.total({lane: paid_by[lane] for lane in known})
     all_used = paid.total({lane: used_by[lane] for lane in known if lane in used_by})
-    shares = {lane: min(1.0, own[lane] * _MICRO / used_by[lane].usd_micro) for lane in known if _used(used_by, lane)}
+    shares = {lane: min(1.0, own[lane] * MICRO / used_by[lane].usd_micro) for lane in known if _used(used_by, lane)}
     return Idle(
-        paid=all_paid.usd_micro / _MICRO,
-        used=all_used.usd_micro / _MICRO,
+        paid=all_paid.usd_micro / MICRO,
+        used=all_used.usd_micro / MICRO,
         own=round(sum(own[lane] for lane in known), 6),
-        usd=round(sum(left[lane] * share for lane, share in shares.items()) / _MICRO, 6),
+        usd=round(sum(left[lane] * share for lane, share in shares.items()) / MICRO, 6),
         pbr=paid.pbr(all_paid, all_used),
         lanes=known,
         unknown_lanes=sorted(set(own) - set(known)),

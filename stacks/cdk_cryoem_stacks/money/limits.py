@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..operate.records import Item, Records
-from .spending import ALWAYS, MICRO
+from ..paid import MICRO
+from .spending import ALWAYS
 
 KIND = "cap"
 _MONTH = "month"

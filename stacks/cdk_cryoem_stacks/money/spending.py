@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import paid
 from ..operate.records import Item
+from ..paid import MICRO
 
-MICRO = 1_000_000
 KIND = "spend"
 ALWAYS = "always"
 GROUPS = ("lane", "project", "user")
