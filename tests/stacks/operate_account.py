@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
-from moto import mock_aws
+from moto import mock_aws, settings
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from preflight_account import answer
@@ -160,6 +160,28 @@ def at_hand(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[Deployed]
         (folder / "cryoem.yaml").write_text("name: cryoem\nhead_node: {stop_after_minutes: 30}\n")
         monkeypatch.chdir(folder)
         yield system
+
+
+@contextmanager
+def permitted(system: Deployed, allowed: set[str]) -> Iterator[None]:
+    """Work as a user who may do these things and nothing else."""
+    iam = boto3.client("iam", region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing")
+    iam.create_user(UserName="somebody")
+    key = iam.create_access_key(UserName="somebody")["AccessKey"]
+    statement = {"Effect": "Allow", "Action": sorted(allowed), "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="somebody", PolicyName="allowed", PolicyDocument=policy)
+    before, mine = settings.INITIAL_NO_AUTH_ACTION_COUNT, system.clients
+    system.become(key["AccessKeyId"], key["SecretAccessKey"])
+    settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
+    try:
+        yield
+    finally:
+        settings.INITIAL_NO_AUTH_ACTION_COUNT = before
+        system.clients = mine
+        iam.delete_user_policy(UserName="somebody", PolicyName="allowed")
+        iam.delete_access_key(UserName="somebody", AccessKeyId=key["AccessKeyId"])
+        iam.delete_user(UserName="somebody")
 
 
 def run(*arguments: str) -> int:

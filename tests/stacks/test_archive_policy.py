@@ -6,18 +6,15 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from archive_account import Archive, archive_at_hand
-from operate_account import REGION, run
+from operate_account import permitted, run
 
 ROOT = Path(__file__).parents[2]
 # Named in operate/, which has others besides.
@@ -71,27 +68,6 @@ def archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Archive
         yield made
 
 
-@contextmanager
-def permitted(archive: Archive, allowed: set[str]) -> Iterator[None]:
-    """Work as a user who may do these things and nothing else; afterwards as before."""
-    iam = boto3.client("iam", region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing")
-    iam.create_user(UserName="somebody")
-    key = iam.create_access_key(UserName="somebody")["AccessKey"]
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": sorted(allowed), "Resource": "*"}]}
-    iam.put_user_policy(UserName="somebody", PolicyName="archive", PolicyDocument=json.dumps(policy))
-    before, mine = settings.INITIAL_NO_AUTH_ACTION_COUNT, archive.system.clients
-    archive.system.become(key["AccessKeyId"], key["SecretAccessKey"])
-    settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
-    try:
-        yield
-    finally:
-        settings.INITIAL_NO_AUTH_ACTION_COUNT = before
-        archive.system.clients = mine
-        iam.delete_user_policy(UserName="somebody", PolicyName="archive")
-        iam.delete_access_key(UserName="somebody", AccessKeyId=key["AccessKeyId"])
-        iam.delete_user(UserName="somebody")
-
-
 def test_the_documented_policies_name_exactly_the_actions_that_the_code_asks_for() -> None:
     look, act = policies()
     assert actions(look) | actions(act) == asked() | KEY
@@ -120,7 +96,7 @@ def test_with_the_first_policy_all_is_seen_and_nothing_is_changed(
     archive: Archive, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive.dataset()
-    with permitted(archive, actions(policies()[0])):
+    with permitted(archive.system, actions(policies()[0])):
         assert run("archive", "--list") == 0
         assert run("archive", "krios-1", "--json") == 0
         assert run("restore", "krios-1", "--status") == 0
@@ -136,12 +112,12 @@ def test_with_both_everything_is_done(archive: Archive) -> None:
     archive.dataset()
     look, act = policies()
     allowed = actions(look) | actions(act) | TAKEN_FOR_A_DELETION
-    with permitted(archive, allowed):
+    with permitted(archive.system, allowed):
         assert run("archive", "krios-1", "--yes") == 0
         assert run("archive", "krios-1", "--undo") == 0
         assert run("archive", "krios-1", "--yes") == 0
     assert archive.move() == 2
-    with permitted(archive, allowed):
+    with permitted(archive.system, allowed):
         assert run("restore", "krios-1", "--yes") == 0
         assert run("restore", "krios-1", "--status") == 0
         assert run("archive", "--list") == 0
@@ -156,7 +132,7 @@ def test_each_action_that_is_missing_is_named(archive: Archive, capsys: pytest.C
         restoring = missing == "s3:RestoreObject"
         for key in archive.current():
             key._storage_class = "DEEP_ARCHIVE" if restoring else "STANDARD"
-        with permitted(archive, whole - {missing}):
+        with permitted(archive.system, whole - {missing}):
             for command in NEEDED_BY.get(missing, [["archive", "krios-1", "--yes"]]):
                 run(*command)
         shown = missing.replace("ObjectTagging", "Object(Version)?Tagging")

@@ -6,17 +6,14 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from operate_account import ACCOUNT, REGION, Deployed, at_hand, run
+from operate_account import ACCOUNT, REGION, Deployed, at_hand, permitted, run
 
 ROOT = Path(__file__).parents[2]
 # What stubs answer, so that moto never sees it.
@@ -68,24 +65,6 @@ def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Deployed
     """A system that is deployed, credentials for it, and its file."""
     with at_hand(monkeypatch, tmp_path) as system:
         yield system
-
-
-@contextmanager
-def permitted(system: Deployed, allowed: set[str]) -> Iterator[None]:
-    """Work as a user who may do these things and nothing else."""
-    iam = boto3.client("iam", region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing")
-    iam.create_user(UserName="somebody")
-    key = iam.create_access_key(UserName="somebody")["AccessKey"]
-    statement = {"Effect": "Allow", "Action": sorted(allowed), "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_user_policy(UserName="somebody", PolicyName="operator", PolicyDocument=policy)
-    system.become(key["AccessKeyId"], key["SecretAccessKey"])
-    before = settings.INITIAL_NO_AUTH_ACTION_COUNT
-    settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
-    try:
-        yield
-    finally:
-        settings.INITIAL_NO_AUTH_ACTION_COUNT = before
 
 
 def test_the_documented_policies_name_exactly_the_actions_that_the_code_asks_for() -> None:
@@ -193,8 +172,3 @@ def test_each_action_that_is_missing_is_named(system: Deployed, capsys: pytest.C
                 run(*command)
             error = capsys.readouterr().err
             assert f"these credentials may not {missing}: allow it" in error, missing
-        iam = boto3.client("iam", region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing")
-        iam.delete_user_policy(UserName="somebody", PolicyName="operator")
-        for key in iam.list_access_keys(UserName="somebody")["AccessKeyMetadata"]:
-            iam.delete_access_key(UserName="somebody", AccessKeyId=key["AccessKeyId"])
-        iam.delete_user(UserName="somebody")

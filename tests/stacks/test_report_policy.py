@@ -6,17 +6,14 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from operate_account import REGION, Deployed, at_hand, run
+from operate_account import REGION, Deployed, at_hand, permitted, run
 from report_account import DATASET, LANES, RECEIPT, jobs
 
 ROOT = Path(__file__).parents[2]
@@ -56,23 +53,6 @@ def system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Deployed
         for kind, record in [("dataset", DATASET), *(("job", each) for each in jobs())]:
             system.put(kind, record["sk"], **{key: value for key, value in record.items() if key != "sk"})
         yield system
-
-
-@contextmanager
-def permitted(system: Deployed, allowed: set[str]) -> Iterator[None]:
-    """Work as a user who may do these things and nothing else."""
-    iam = boto3.client("iam", region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing")
-    iam.create_user(UserName="somebody")
-    key = iam.create_access_key(UserName="somebody")["AccessKey"]
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": sorted(allowed), "Resource": "*"}]}
-    iam.put_user_policy(UserName="somebody", PolicyName="report", PolicyDocument=json.dumps(policy))
-    system.become(key["AccessKeyId"], key["SecretAccessKey"])
-    before = settings.INITIAL_NO_AUTH_ACTION_COUNT
-    settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
-    try:
-        yield
-    finally:
-        settings.INITIAL_NO_AUTH_ACTION_COUNT = before
 
 
 def test_it_names_exactly_the_actions_that_the_code_asks_for_and_none_that_changes_anything() -> None:
